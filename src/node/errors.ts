@@ -1,0 +1,57 @@
+// What a caller of RaftNode may meet. The code says what may be concluded about a proposal that failed.
+
+import type { DropReason, NodeId } from "../core/types.js";
+
+/**
+ * | code | what is certain about a proposal | what to do |
+ * | --- | --- | --- |
+ * | `notLeader` | not applied, never will be | go to `leaderHint` |
+ * | `proposalDropped` | not applied, never will be | see `reason`; mostly: retry shortly |
+ * | `outcomeUnknown` | may or may not be applied, now or later | read before writing again, unless repeating is harmless |
+ * | `deadlineExceeded` | as `outcomeUnknown` | likewise |
+ * | `aborted` | as `outcomeUnknown` | the caller's own signal fired |
+ * | `nodeStopped` | as `outcomeUnknown` if it was already taken in | use another node |
+ * | `inboxFull` | not applied, never will be | slow down, then retry |
+ * | `tooLarge` | not applied, never will be | send less |
+ * | `invalidArgument` | not applied, never will be | mend the request |
+ * | `membershipRefused` | not applied, never will be | the message says why; some have a `force` |
+ * | `noLeader` | (reads) not served | retry until there is one |
+ * | `readDropped` | (reads) not served: leadership was lost meanwhile | retry |
+ */
+export type RaftNodeErrorCode =
+  | "notLeader"
+  | "proposalDropped"
+  | "outcomeUnknown"
+  | "deadlineExceeded"
+  | "aborted"
+  | "nodeStopped"
+  | "inboxFull"
+  | "tooLarge"
+  | "invalidArgument"
+  | "membershipRefused"
+  | "noLeader"
+  | "readDropped";
+
+export interface RaftNodeErrorDetail {
+  /** `notLeader`: who leads, if known. */
+  readonly leaderHint?: NodeId | undefined;
+  /** `proposalDropped`: why. */
+  readonly reason?: DropReason | undefined;
+  readonly cause?: unknown;
+}
+
+export class RaftNodeError extends Error {
+  override readonly name = "RaftNodeError";
+  readonly leaderHint: NodeId | undefined;
+  readonly reason: DropReason | undefined;
+
+  constructor(
+    readonly code: RaftNodeErrorCode,
+    message: string,
+    detail: RaftNodeErrorDetail = {},
+  ) {
+    super(message, detail.cause === undefined ? undefined : { cause: detail.cause });
+    this.leaderHint = detail.leaderHint;
+    this.reason = detail.reason;
+  }
+}
