@@ -1,0 +1,38 @@
+// Two kinds of tests: those that stay inside their process run beside each other, those that start processes of
+// their own run one file after another, so that two cores are enough and elections are not starved.
+
+import { defineConfig } from "vitest/config";
+
+const PROCESS_TESTS = "test/e2e/**/*.test.ts";
+
+export default defineConfig({
+  test: {
+    globalSetup: "test/global-setup.ts",
+    pool: "forks",
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: "unit",
+          include: ["test/**/*.test.ts"],
+          exclude: [PROCESS_TESTS],
+          maxWorkers: 2,
+          testTimeout: 30_000,
+          hookTimeout: 30_000,
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: "e2e",
+          include: [PROCESS_TESTS],
+          fileParallelism: false,
+          testTimeout: 120_000,
+          hookTimeout: 60_000,
+          sequence: { groupOrder: 1 },
+        },
+      },
+    ],
+  },
+});
