@@ -180,4 +180,4 @@ export interface PeerInbox {
   reportSnapshot(id: NodeId, delivered: boolean): void;
 }
 
-export type { Entry, HardState, Message, MembershipRecord, Snapshot, SnapshotDescriptor, SnapshotMetadata };
+export type { Entry, HardState, MembershipRecord, Message, Snapshot, SnapshotDescriptor, SnapshotMetadata };
