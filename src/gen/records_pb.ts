@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file records.proto.
  */
 export const file_records: GenFile = /*@__PURE__*/
-  fileDesc("Cg1yZWNvcmRzLnByb3RvEhNyYWZ0bm9kZS5yZWNvcmRzLnYxIiwKDU1lbWJlckFkZHJlc3MSCgoCaWQYASABKAQSDwoHYWRkcmVzcxgCIAEoCSJeChFNZW1iZXJzaGlwQ29udGV4dBI1CglhZGRyZXNzZXMYASADKAsyIi5yYWZ0bm9kZS5yZWNvcmRzLnYxLk1lbWJlckFkZHJlc3MSEgoKcmVxdWVzdF9pZBgCIAEoDCKAAQoQTWVtYmVyc2hpcFJlY29yZBImCgpjb25mX3N0YXRlGAEgASgLMhIuZXJhZnRwYi5Db25mU3RhdGUSDQoFaW5kZXgYAiABKAQSNQoJYWRkcmVzc2VzGAMgAygLMiIucmFmdG5vZGUucmVjb3Jkcy52MS5NZW1iZXJBZGRyZXNzIocBChJTbmFwc2hvdERlc2NyaXB0b3ISEwoLc25hcHNob3RfaWQYASABKAkSEgoKc2l6ZV9ieXRlcxgCIAEoBBINCgVjcmMzMhgDIAEoDRI5CgptZW1iZXJzaGlwGAQgASgLMiUucmFmdG5vZGUucmVjb3Jkcy52MS5NZW1iZXJzaGlwUmVjb3JkInwKCUt2Q29tbWFuZBIuCgNzZXQYASABKAsyHy5yYWZ0bm9kZS5yZWNvcmRzLnYxLlNldENvbW1hbmRIABI0CgZkZWxldGUYAiABKAsyIi5yYWZ0bm9kZS5yZWNvcmRzLnYxLkRlbGV0ZUNvbW1hbmRIAEIJCgdjb21tYW5kIigKClNldENvbW1hbmQSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgMIhwKDURlbGV0ZUNvbW1hbmQSCwoDa2V5GAEgASgJIi0KCEt2UmVzdWx0EhAKCHJldmlzaW9uGAEgASgEEg8KB2V4aXN0ZWQYAiABKAgiWQoIS3ZSZWNvcmQSDQoFdmFsdWUYASABKAwSFwoPY3JlYXRlX3JldmlzaW9uGAIgASgEEhQKDG1vZF9yZXZpc2lvbhgDIAEoBBIPCgd2ZXJzaW9uGAQgASgEYgZwcm90bzM", [file_eraftpb]);
+  fileDesc("Cg1yZWNvcmRzLnByb3RvEhNyYWZ0bm9kZS5yZWNvcmRzLnYxIiwKDU1lbWJlckFkZHJlc3MSCgoCaWQYASABKAQSDwoHYWRkcmVzcxgCIAEoCSJeChFNZW1iZXJzaGlwQ29udGV4dBI1CglhZGRyZXNzZXMYASADKAsyIi5yYWZ0bm9kZS5yZWNvcmRzLnYxLk1lbWJlckFkZHJlc3MSEgoKcmVxdWVzdF9pZBgCIAEoDCKAAQoQTWVtYmVyc2hpcFJlY29yZBImCgpjb25mX3N0YXRlGAEgASgLMhIuZXJhZnRwYi5Db25mU3RhdGUSDQoFaW5kZXgYAiABKAQSNQoJYWRkcmVzc2VzGAMgAygLMiIucmFmdG5vZGUucmVjb3Jkcy52MS5NZW1iZXJBZGRyZXNzIocBChJTbmFwc2hvdERlc2NyaXB0b3ISEwoLc25hcHNob3RfaWQYASABKAkSEgoKc2l6ZV9ieXRlcxgCIAEoBBINCgVjcmMzMhgDIAEoDRI5CgptZW1iZXJzaGlwGAQgASgLMiUucmFmdG5vZGUucmVjb3Jkcy52MS5NZW1iZXJzaGlwUmVjb3JkInwKCUt2Q29tbWFuZBIuCgNzZXQYASABKAsyHy5yYWZ0bm9kZS5yZWNvcmRzLnYxLlNldENvbW1hbmRIABI0CgZkZWxldGUYAiABKAsyIi5yYWZ0bm9kZS5yZWNvcmRzLnYxLkRlbGV0ZUNvbW1hbmRIAEIJCgdjb21tYW5kIigKClNldENvbW1hbmQSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgMIhwKDURlbGV0ZUNvbW1hbmQSCwoDa2V5GAEgASgJIj8KCEt2UmVzdWx0EhAKCHJldmlzaW9uGAEgASgEEg8KB2V4aXN0ZWQYAiABKAgSEAoIcmVqZWN0ZWQYAyABKAkiWQoIS3ZSZWNvcmQSDQoFdmFsdWUYASABKAwSFwoPY3JlYXRlX3JldmlzaW9uGAIgASgEEhQKDG1vZF9yZXZpc2lvbhgDIAEoBBIPCgd2ZXJzaW9uGAQgASgEIk0KDEt2U3RvcmVTdGF0ZRIVCg1hcHBsaWVkX2luZGV4GAEgASgEEhAKCHJldmlzaW9uGAIgASgEEhQKDHJlY29yZF9jb3VudBgDIAEoBCJcChBLdlNuYXBzaG90SGVhZGVyEhYKDmZvcm1hdF92ZXJzaW9uGAEgASgNEjAKBXN0YXRlGAIgASgLMiEucmFmdG5vZGUucmVjb3Jkcy52MS5LdlN0b3JlU3RhdGUiKQoRS3ZTbmFwc2hvdFRyYWlsZXISFAoMcmVjb3JkX2NvdW50GAEgASgEYgZwcm90bzM", [file_eraftpb]);
 
 /**
  * Where a member is reached.
@@ -222,6 +222,13 @@ export type KvResult = Message<"raftnode.records.v1.KvResult"> & {
    * @generated from field: bool existed = 2;
    */
   existed: boolean;
+
+  /**
+   * Not empty: the command made no sense and changed nothing; says why.
+   *
+   * @generated from field: string rejected = 3;
+   */
+  rejected: string;
 };
 
 /**
@@ -264,4 +271,82 @@ export type KvRecord = Message<"raftnode.records.v1.KvRecord"> & {
  */
 export const KvRecordSchema: GenMessage<KvRecord> = /*@__PURE__*/
   messageDesc(file_records, 8);
+
+/**
+ * What the store knows about itself; written in the same transaction as the records that it describes.
+ *
+ * @generated from message raftnode.records.v1.KvStoreState
+ */
+export type KvStoreState = Message<"raftnode.records.v1.KvStoreState"> & {
+  /**
+   * The last log index whose effect the records contain.
+   *
+   * @generated from field: uint64 applied_index = 1;
+   */
+  appliedIndex: bigint;
+
+  /**
+   * The revision of the last write.
+   *
+   * @generated from field: uint64 revision = 2;
+   */
+  revision: bigint;
+
+  /**
+   * @generated from field: uint64 record_count = 3;
+   */
+  recordCount: bigint;
+};
+
+/**
+ * Describes the message raftnode.records.v1.KvStoreState.
+ * Use `create(KvStoreStateSchema)` to create a new message.
+ */
+export const KvStoreStateSchema: GenMessage<KvStoreState> = /*@__PURE__*/
+  messageDesc(file_records, 9);
+
+/**
+ * The first frame of a snapshot body.
+ *
+ * @generated from message raftnode.records.v1.KvSnapshotHeader
+ */
+export type KvSnapshotHeader = Message<"raftnode.records.v1.KvSnapshotHeader"> & {
+  /**
+   * 1. A reader refuses what it does not know.
+   *
+   * @generated from field: uint32 format_version = 1;
+   */
+  formatVersion: number;
+
+  /**
+   * @generated from field: raftnode.records.v1.KvStoreState state = 2;
+   */
+  state?: KvStoreState | undefined;
+};
+
+/**
+ * Describes the message raftnode.records.v1.KvSnapshotHeader.
+ * Use `create(KvSnapshotHeaderSchema)` to create a new message.
+ */
+export const KvSnapshotHeaderSchema: GenMessage<KvSnapshotHeader> = /*@__PURE__*/
+  messageDesc(file_records, 10);
+
+/**
+ * The last frame of a snapshot body: without it the body is incomplete.
+ *
+ * @generated from message raftnode.records.v1.KvSnapshotTrailer
+ */
+export type KvSnapshotTrailer = Message<"raftnode.records.v1.KvSnapshotTrailer"> & {
+  /**
+   * @generated from field: uint64 record_count = 1;
+   */
+  recordCount: bigint;
+};
+
+/**
+ * Describes the message raftnode.records.v1.KvSnapshotTrailer.
+ * Use `create(KvSnapshotTrailerSchema)` to create a new message.
+ */
+export const KvSnapshotTrailerSchema: GenMessage<KvSnapshotTrailer> = /*@__PURE__*/
+  messageDesc(file_records, 11);
 

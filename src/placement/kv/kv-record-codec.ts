@@ -1,0 +1,34 @@
+// How a record stands in LMDB: CRC-32 of key and body, then the body. The key is part of the checksum, so that a
+// record found under another key is not mistaken for a good one.
+
+import { crc32 } from "node:zlib";
+
+const CHECKSUM_BYTES = 4;
+
+/** The files of the key-value store do not hold what was written. The node must not go on with them. */
+export class KvStoreDamaged extends Error {
+  override readonly name = "KvStoreDamaged";
+}
+
+/** Puts the checksum before `body`. Returns a buffer of its own. */
+export function sealRecord(key: Uint8Array, body: Uint8Array): Buffer {
+  const stored = Buffer.allocUnsafeSlow(CHECKSUM_BYTES + body.length);
+  stored.set(body, CHECKSUM_BYTES);
+  stored.writeUInt32BE(crc32(body, crc32(key)), 0);
+  return stored;
+}
+
+/**
+ * The body of a stored record, a view into `stored`.
+ * @throws KvStoreDamaged when the checksum does not fit.
+ */
+export function openRecord(key: Uint8Array, stored: Uint8Array): Uint8Array {
+  const body = stored.subarray(CHECKSUM_BYTES);
+  const view = new DataView(stored.buffer, stored.byteOffset, stored.byteLength);
+  if (stored.length < CHECKSUM_BYTES || view.getUint32(0) !== crc32(body, crc32(key))) {
+    throw new KvStoreDamaged(
+      `the record under key ${JSON.stringify(Buffer.from(key).toString("utf8"))} fails its checksum`,
+    );
+  }
+  return body;
+}

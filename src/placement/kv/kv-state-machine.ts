@@ -1,0 +1,264 @@
+// The key-value store as a replicated state machine. Commands take effect in memory at once and reach LMDB a little
+// later, in batches: a write is acknowledged on the strength of the log alone, which keeps every command until
+// `durableIndex` has passed it, so a crash loses nothing: the commands are applied again.
+
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { create } from "@bufbuild/protobuf";
+import { InvariantViolation } from "../../core/errors.js";
+import type { LogIndex } from "../../core/types.js";
+import { type KvRecord, type KvStoreState, KvStoreStateSchema } from "../../gen/records_pb.js";
+import type { Command, Logger, StateMachine, StateMachineSnapshot } from "../../node/ports.js";
+import { applyEncodedCommand } from "./kv-command.js";
+import { KvOverlay } from "./kv-overlay.js";
+import { KvRestore } from "./kv-restore.js";
+import { writeSnapshot } from "./kv-snapshot-format.js";
+import { KvStore } from "./kv-store.js";
+
+const MIB = 1024 * 1024;
+
+export interface KvStateMachineOptions {
+  /** A folder of its own; made if it does not exist. */
+  readonly dir: string;
+  readonly logger?: Logger | undefined;
+  /** Changes in memory beyond which `apply` waits for the disk. Default 64 MiB. One call may overshoot it. */
+  readonly maxUnflushedBytes?: number | undefined;
+  /** Changes in memory beyond which they are written without waiting for `flushDelayMs`. Default 4 MiB. */
+  readonly flushBytes?: number | undefined;
+  /** How long a change may wait for company before it is written. Default 50 ms; 0: as soon as the disk is free. */
+  readonly flushDelayMs?: number | undefined;
+}
+
+export class KvStateMachine implements StateMachine {
+  readonly #dir: string;
+  readonly #logger: Logger | undefined;
+  readonly #maxUnflushedBytes: number;
+  readonly #flushBytes: number;
+  readonly #flushDelayMs: number;
+  readonly #overlay = new KvOverlay();
+  /** Undefined for the moment in which one file takes the place of another. */
+  #store: KvStore | undefined;
+  #appliedIndex: LogIndex = 0n;
+  #durableIndex: LogIndex = 0n;
+  #revision = 0n;
+  #recordCount = 0n;
+  #flushUnderWay: Promise<void> | undefined;
+  #flushTimer: NodeJS.Timeout | undefined;
+  #failure: Error | undefined;
+
+  private constructor(options: KvStateMachineOptions, store: KvStore) {
+    this.#dir = options.dir;
+    this.#logger = options.logger;
+    this.#maxUnflushedBytes = options.maxUnflushedBytes ?? 64 * MIB;
+    this.#flushBytes = options.flushBytes ?? 4 * MIB;
+    this.#flushDelayMs = options.flushDelayMs ?? 50;
+    this.#adopt(store);
+  }
+
+  /**
+   * Opens what is in `dir`, or begins blank.
+   * @throws KvStoreDamaged, with what to do about it; errors of the file system.
+   */
+  static async open(options: KvStateMachineOptions): Promise<KvStateMachine> {
+    mkdirSync(options.dir, { recursive: true });
+    KvRestore.discardLeftovers(options.dir);
+    return new KvStateMachine(options, await KvStore.open(storePath(options.dir)));
+  }
+
+  get appliedIndex(): LogIndex {
+    return this.#appliedIndex;
+  }
+
+  get durableIndex(): LogIndex {
+    return this.#durableIndex;
+  }
+
+  /** Of the last write applied; 0 for a store that was never written to. */
+  get revision(): bigint {
+    return this.#revision;
+  }
+
+  /** How many keys there are. */
+  get recordCount(): bigint {
+    return this.#recordCount;
+  }
+
+  /** The record under `key` as of `appliedIndex`. Do not change its bytes. @throws KvStoreDamaged */
+  get(key: string): KvRecord | undefined {
+    const known = this.#overlay.lookUp(key);
+    return known === undefined ? this.#openStore().read(key) : known.change;
+  }
+
+  exists(key: string): boolean {
+    const known = this.#overlay.lookUp(key);
+    return known === undefined ? this.#openStore().has(key) : known.change !== undefined;
+  }
+
+  apply(
+    commands: readonly Command[],
+    appliedIndex: LogIndex,
+  ): readonly Uint8Array[] | Promise<readonly Uint8Array[]> {
+    if (this.#overlay.bytes < this.#maxUnflushedBytes) return this.#applyNow(commands, appliedIndex);
+    return this.#waitForRoom().then(() => this.#applyNow(commands, appliedIndex));
+  }
+
+  /** Resolves when everything applied before the call is on disk. */
+  async flush(): Promise<void> {
+    const target = this.#appliedIndex;
+    while (this.#durableIndex < target) await this.#flushOnce();
+  }
+
+  async snapshot(): Promise<StateMachineSnapshot> {
+    // Once nothing waits in memory, a read transaction of LMDB is the state as of exactly this index.
+    await this.flush();
+    const pin = this.#openStore().pin();
+    const { appliedIndex } = pin.state;
+    if (appliedIndex !== this.#appliedIndex) {
+      pin.release();
+      throw new InvariantViolation(
+        `pinned the state as of ${appliedIndex}, applied is ${this.#appliedIndex}`,
+      );
+    }
+    return { appliedIndex, write: (sink) => writeSnapshot(pin, sink), release: pin.release };
+  }
+
+  async restore(appliedIndex: LogIndex, body: AsyncIterable<Uint8Array>): Promise<void> {
+    this.#throwIfFailed();
+    const restore = await KvRestore.begin(this.#dir);
+    try {
+      await restore.fill(appliedIndex, body);
+    } catch (error) {
+      await restore.abandon();
+      throw error;
+    }
+    // Nothing is applied meanwhile, so from here on no write begins by itself.
+    await this.flush();
+    const old = this.#openStore();
+    this.#store = undefined;
+    try {
+      await old.close();
+      restore.takePlaceOf(storePath(this.#dir));
+      this.#adopt(await KvStore.open(storePath(this.#dir)));
+    } catch (error) {
+      throw this.#fail(error);
+    }
+    this.#logger?.info(
+      { appliedIndex, records: this.#recordCount },
+      "state of the key-value store replaced by a snapshot",
+    );
+  }
+
+  async close(): Promise<void> {
+    try {
+      if (this.#failure === undefined) await this.flush();
+    } finally {
+      clearTimeout(this.#flushTimer);
+      const store = this.#store;
+      this.#store = undefined;
+      // After a failed write LMDB may never finish closing; the process is about to end anyway.
+      if (this.#failure === undefined) await store?.close();
+      this.#failure ??= new Error("the key-value store is closed");
+    }
+  }
+
+  #applyNow(commands: readonly Command[], appliedIndex: LogIndex): readonly Uint8Array[] {
+    this.#throwIfFailed();
+    const first = commands[0]?.index ?? appliedIndex;
+    if (appliedIndex < this.#appliedIndex || first <= this.#appliedIndex) {
+      throw new InvariantViolation(
+        `asked to apply ${first} to ${appliedIndex}, but the state already contains ${this.#appliedIndex}`,
+      );
+    }
+    const view = {
+      revision: this.#revision,
+      read: (key: string) => this.get(key),
+      write: (key: string, record: KvRecord | undefined) => this.#change(key, record),
+    };
+    const results = commands.map((command) => applyEncodedCommand(view, command.data));
+    this.#revision = view.revision;
+    this.#appliedIndex = appliedIndex;
+    this.#scheduleFlush();
+    return results;
+  }
+
+  #change(key: string, record: KvRecord | undefined): void {
+    if (record === undefined) this.#recordCount -= 1n;
+    else if (record.version === 1n) this.#recordCount += 1n;
+    this.#overlay.put(key, record);
+  }
+
+  async #waitForRoom(): Promise<void> {
+    while (this.#overlay.bytes >= this.#maxUnflushedBytes) await this.#flushOnce();
+  }
+
+  #scheduleFlush(): void {
+    if (this.#flushUnderWay !== undefined || this.#durableIndex === this.#appliedIndex) return;
+    if (this.#flushDelayMs === 0 || this.#overlay.waitingBytes >= this.#flushBytes) {
+      this.#flushInBackground();
+    } else {
+      this.#flushTimer ??= setTimeout(() => this.#flushInBackground(), this.#flushDelayMs).unref();
+    }
+  }
+
+  #flushInBackground(): void {
+    // The failure is kept and met by the next call.
+    this.#flushOnce().catch(() => undefined);
+  }
+
+  /** Joins the write under way, or begins one. A write that is joined may lack what was applied meanwhile. */
+  #flushOnce(): Promise<void> {
+    this.#flushUnderWay ??= this.#writeOverlay().finally(() => {
+      this.#flushUnderWay = undefined;
+      if (this.#failure === undefined) this.#scheduleFlush();
+    });
+    return this.#flushUnderWay;
+  }
+
+  async #writeOverlay(): Promise<void> {
+    this.#throwIfFailed();
+    clearTimeout(this.#flushTimer);
+    this.#flushTimer = undefined;
+    const state = create(KvStoreStateSchema, {
+      appliedIndex: this.#appliedIndex,
+      revision: this.#revision,
+      recordCount: this.#recordCount,
+    });
+    try {
+      await this.#openStore().write(this.#overlay.beginWrite(), state);
+    } catch (error) {
+      throw this.#fail(error);
+    }
+    this.#overlay.written();
+    this.#durableIndex = state.appliedIndex;
+  }
+
+  #adopt(store: KvStore): void {
+    const state: KvStoreState = store.readState();
+    this.#overlay.clear();
+    this.#store = store;
+    this.#appliedIndex = state.appliedIndex;
+    this.#durableIndex = state.appliedIndex;
+    this.#revision = state.revision;
+    this.#recordCount = state.recordCount;
+  }
+
+  #openStore(): KvStore {
+    this.#throwIfFailed();
+    if (this.#store === undefined) throw new Error("the key-value store is being replaced by a snapshot");
+    return this.#store;
+  }
+
+  #fail(error: unknown): Error {
+    this.#failure = error instanceof Error ? error : new Error(String(error));
+    this.#logger?.error({ error: this.#failure }, "the key-value store cannot go on");
+    return this.#failure;
+  }
+
+  #throwIfFailed(): void {
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+}
+
+function storePath(dir: string): string {
+  return join(dir, "state.mdb");
+}
