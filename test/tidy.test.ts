@@ -67,9 +67,10 @@ describe("imports", () => {
       .flatMap((file) =>
         file.imports
           .filter((imported) => imported.file?.startsWith("src/node/"))
-          .filter((imported) => !imported.typeOnly || !PORTS.has(imported.file ?? ""))
+          .filter((imported) => imported.kind !== "type" || !PORTS.has(imported.file ?? ""))
           .map(
-            (imported) => `${file.path} imports ${imported.file}${imported.typeOnly ? "" : " as a value"}`,
+            (imported) =>
+              `${file.path} imports ${imported.file}${imported.kind === "type" ? "" : " as a value"}`,
           ),
       );
     expect(wrong, `only \`import type\` of ${list([...PORTS])} is allowed`).toEqual([]);
@@ -101,7 +102,8 @@ describe("imports", () => {
   });
 
   // Type-only imports are left out here: they are gone when the code runs, so they can neither leave a module
-  // half initialised nor tie two files together that could otherwise be loaded apart. Their direction counts above.
+  // half initialised nor tie two files together that could otherwise be loaded apart. Files that are started as a
+  // process are loaded apart anyway. The direction of both counts above.
   test("form no cycle", () => {
     expect(findCycles(src), "move what both sides need into a file of its own").toEqual([]);
   });
@@ -229,18 +231,16 @@ describe("the reader of source files", () => {
       `const text = 'import g from "./g.js"';`,
       'const slash = /[/"]/; const tpl = `// ${later} import`;',
     ].join("\n");
-    const seen = parse("src/x.ts", text).imports.map(
-      ({ specifier, typeOnly }) => `${specifier}${typeOnly ? " (type)" : ""}`,
-    );
+    const seen = parse("src/x.ts", text).imports.map(({ specifier, kind }) => `${specifier} ${kind}`);
     expect(seen).toEqual([
-      "./a.js",
-      "./b.js (type)",
-      "./c.js",
-      "./effect.js",
-      "./e.js",
-      "./f.js (type)",
-      "./later.js",
-      "./worker.js",
+      "./a.js value",
+      "./b.js type",
+      "./c.js value",
+      "./effect.js value",
+      "./e.js value",
+      "./f.js type",
+      "./later.js value",
+      "./worker.js started",
     ]);
   });
 
@@ -315,7 +315,7 @@ function findCycles(files: readonly SourceFile[]): string[] {
 }
 
 function runs(imported: ImportedModule): boolean {
-  return imported.file !== undefined && !imported.typeOnly;
+  return imported.file !== undefined && imported.kind === "value";
 }
 
 function dependenciesOf(manifest: unknown): object {

@@ -15,8 +15,8 @@ export interface ImportedModule {
   readonly specifier: string;
   /** Path of the imported file from the project's root, or undefined for a package or a built-in module. */
   readonly file: string | undefined;
-  /** Vanishes when compiled: `import type`, `export type`. */
-  readonly typeOnly: boolean;
+  /** `type` vanishes when compiled: `import type`, `export type`. `started` is a file that runs as a thread or process. */
+  readonly kind: "value" | "type" | "started";
 }
 
 export interface SourceFile {
@@ -62,16 +62,16 @@ export function parse(path: string, text: string): SourceFile {
 
 function importsOf(path: string, textWithoutComments: string): ImportedModule[] {
   const found: ImportedModule[] = [];
-  const add = (specifier: string, typeOnly: boolean): void => {
-    found.push({ specifier, file: fileOf(path, specifier), typeOnly });
+  const add = (specifier: string, kind: ImportedModule["kind"]): void => {
+    found.push({ specifier, file: fileOf(path, specifier), kind });
   };
   const statement = /^(?:import|export)\s+(type\s+(?!from\b))?(?:[\w*{][^;"']*?\s+from\s+)?"([^"]+)"/gm;
-  for (const match of textWithoutComments.matchAll(statement)) add(match[2] ?? "", match[1] !== undefined);
+  for (const match of textWithoutComments.matchAll(statement))
+    add(match[2] ?? "", match[1] === undefined ? "value" : "type");
   for (const match of textWithoutComments.matchAll(/\bimport\(\s*"([^"]+)"\s*\)/g))
-    add(match[1] ?? "", false);
-  // Files that are started rather than imported: workers and child processes.
+    add(match[1] ?? "", "value");
   for (const match of textWithoutComments.matchAll(/new URL\(\s*"(\.[^"]+)",\s*import\.meta\.url/g)) {
-    add(match[1] ?? "", false);
+    add(match[1] ?? "", "started");
   }
   return found;
 }
