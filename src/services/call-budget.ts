@@ -1,0 +1,54 @@
+// How long a call may still take, from the client's deadline or the default.
+
+import type { HandlerContext } from "@connectrpc/connect";
+import { RaftNodeError } from "../node/errors.js";
+import type { Clock } from "../node/ports.js";
+
+export interface CallBudgetLimits {
+  /** For clients that name no deadline. Default 5 s. */
+  readonly defaultDeadlineMs: number;
+  /** The longest deadline that is honoured. Default 60 s. */
+  readonly maxDeadlineMs: number;
+}
+
+export const DEFAULT_CALL_BUDGET: CallBudgetLimits = { defaultDeadlineMs: 5_000, maxDeadlineMs: 60_000 };
+
+/** The answer must be on its way before the client stops listening: this share of its deadline, at most. */
+const MARGIN_SHARE = 0.1;
+const MAX_MARGIN_MS = 100;
+
+export class CallBudget {
+  readonly signal: AbortSignal;
+  readonly deadlineMs: number;
+  readonly #deadlineAtMs: number;
+
+  constructor(
+    context: Pick<HandlerContext, "signal" | "timeoutMs">,
+    private readonly clock: Clock,
+    limits: CallBudgetLimits,
+  ) {
+    const asked = context.timeoutMs();
+    const margin = asked === undefined ? 0 : Math.min(MAX_MARGIN_MS, asked * MARGIN_SHARE);
+    this.deadlineMs = Math.min((asked ?? limits.defaultDeadlineMs) - margin, limits.maxDeadlineMs);
+    this.signal = context.signal;
+    this.#deadlineAtMs = clock.nowMs() + this.deadlineMs;
+  }
+
+  get remainingMs(): number {
+    return this.#deadlineAtMs - this.clock.nowMs();
+  }
+
+  /**
+   * For one call of the node.
+   * @throws RaftNodeError `deadlineExceeded` or `aborted` when nothing is left; the call has not begun.
+   */
+  options(): { readonly signal: AbortSignal; readonly deadlineMs: number } {
+    if (this.signal.aborted) {
+      throw new RaftNodeError("aborted", "the client gave the call up", { cause: this.signal.reason });
+    }
+    const deadlineMs = this.remainingMs;
+    if (deadlineMs <= 0)
+      throw new RaftNodeError("deadlineExceeded", `no answer within ${this.deadlineMs} ms`);
+    return { signal: this.signal, deadlineMs };
+  }
+}

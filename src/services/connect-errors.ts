@@ -1,0 +1,100 @@
+// Every error that the services answer on purpose: its Connect code, and what a caller may conclude. The only file
+// that knows both RaftNodeError and ConnectError. docs/errors.md lists the same table for people.
+
+import { Code, ConnectError } from "@connectrpc/connect";
+import type { NodeId } from "../core/types.js";
+import { type ErrorDetail, ErrorDetail_Outcome, ErrorDetailSchema } from "../gen/service_pb.js";
+import { RaftNodeError, type RaftNodeErrorCode } from "../node/errors.js";
+
+/** `ErrorDetail.reason`. `internal` is whatever nobody foresaw. */
+export type ErrorReason = RaftNodeErrorCode | "internal";
+
+export interface ErrorRow {
+  readonly code: Code;
+  /** For a write. A read changes nothing, so its errors say nothing here. */
+  readonly outcome: ErrorDetail_Outcome;
+  /** Whether the same call may succeed shortly, on the leader, without being changed. */
+  readonly passes: boolean;
+}
+
+const { NOT_APPLIED, UNKNOWN, UNSPECIFIED } = ErrorDetail_Outcome;
+
+export const ERROR_TABLE: Readonly<Record<ErrorReason, ErrorRow>> = {
+  notLeader: { code: Code.FailedPrecondition, outcome: NOT_APPLIED, passes: true },
+  proposalDropped: { code: Code.Unavailable, outcome: NOT_APPLIED, passes: true },
+  outcomeUnknown: { code: Code.Aborted, outcome: UNKNOWN, passes: false },
+  deadlineExceeded: { code: Code.DeadlineExceeded, outcome: UNKNOWN, passes: false },
+  aborted: { code: Code.Canceled, outcome: UNKNOWN, passes: false },
+  nodeStopped: { code: Code.Unavailable, outcome: UNKNOWN, passes: false },
+  inboxFull: { code: Code.ResourceExhausted, outcome: NOT_APPLIED, passes: false },
+  tooLarge: { code: Code.ResourceExhausted, outcome: NOT_APPLIED, passes: false },
+  invalidArgument: { code: Code.InvalidArgument, outcome: NOT_APPLIED, passes: false },
+  membershipRefused: { code: Code.FailedPrecondition, outcome: NOT_APPLIED, passes: false },
+  noLeader: { code: Code.Unavailable, outcome: NOT_APPLIED, passes: true },
+  readDropped: { code: Code.Unavailable, outcome: NOT_APPLIED, passes: true },
+  internal: { code: Code.Internal, outcome: UNKNOWN, passes: false },
+};
+
+/** What was being done when the error came up. */
+export type CallPurpose = "read" | "write";
+
+/** Who leads, as far as the answering node knows. */
+export interface LeaderView {
+  readonly leaderId: NodeId | undefined;
+  readonly leaderAddress: string | undefined;
+}
+
+/** What a client gets for anything that was thrown while its call was being served. */
+export function toConnectError(error: unknown, purpose: CallPurpose, leader: LeaderView): ConnectError {
+  if (error instanceof ConnectError) return answerOfPeer(error);
+  const reason = error instanceof RaftNodeError ? error.code : "internal";
+  const row = ERROR_TABLE[reason];
+  return new ConnectError(messageOf(error), row.code, undefined, [
+    {
+      desc: ErrorDetailSchema,
+      value: {
+        reason,
+        leaderId: leader.leaderId ?? 0n,
+        leaderAddress: leader.leaderAddress ?? "",
+        outcome: purpose === "write" ? row.outcome : UNSPECIFIED,
+      },
+    },
+  ]);
+}
+
+/** The detail that one of these services attached; undefined for errors that came about elsewhere. */
+export function errorDetail(error: unknown): ErrorDetail | undefined {
+  return error instanceof ConnectError ? error.findDetails(ErrorDetailSchema)[0] : undefined;
+}
+
+/** Whether the call was certainly not applied and may succeed shortly, here or on the leader. */
+export function passesByItself(error: unknown): boolean {
+  if (error instanceof RaftNodeError) return ERROR_TABLE[error.code].passes && !isPushBack(error);
+  const detail = errorDetail(error);
+  return detail !== undefined && isKnownReason(detail.reason) && ERROR_TABLE[detail.reason].passes;
+}
+
+export function isKnownReason(reason: string): reason is ErrorReason {
+  return Object.hasOwn(ERROR_TABLE, reason);
+}
+
+/** The group cannot keep up: the client should hear it rather than have its call tried again and again. */
+function isPushBack(error: RaftNodeError): boolean {
+  return error.reason === "uncommittedLimit";
+}
+
+/** Made anew, because a received error carries the headers of the answer that it came in. */
+function answerOfPeer(error: ConnectError): ConnectError {
+  const details = error.findDetails(ErrorDetailSchema);
+  return new ConnectError(
+    error.rawMessage,
+    error.code,
+    undefined,
+    details.map((value) => ({ desc: ErrorDetailSchema, value })),
+  );
+}
+
+function messageOf(error: unknown): string {
+  if (error instanceof RaftNodeError) return error.message;
+  return `internal error: ${error instanceof Error ? error.message : String(error)}`;
+}

@@ -1,0 +1,239 @@
+// Has calls done where they can be done: writes at the leader, here or one hop away; linearizable reads here, once
+// the leader has confirmed an index. Waits out elections within the call's deadline.
+
+import type { HandlerContext, Transport } from "@connectrpc/connect";
+import type { LogIndex, NodeId } from "../core/types.js";
+import { ErrorDetail_Outcome } from "../gen/service_pb.js";
+import type { CallOptions } from "../node/calls.js";
+import { RaftNodeError } from "../node/errors.js";
+import type { NodeEvents } from "../node/events.js";
+import type { Cancel, Clock, Logger } from "../node/ports.js";
+import { CallBudget, type CallBudgetLimits, DEFAULT_CALL_BUDGET } from "./call-budget.js";
+import { type CallPurpose, errorDetail, passesByItself, toConnectError } from "./connect-errors.js";
+
+/** Marks a call that a node sends on for a client: whoever gets it answers, and never sends it on again. */
+export const FORWARDED_HEADER = "raft-forwarded";
+
+/** What is asked of the node here; a RaftNode fits. */
+export interface RoutedNode {
+  readonly id: NodeId;
+  readonly isLeader: boolean;
+  readonly leaderId: NodeId | undefined;
+  readonly leaderAddress: string | undefined;
+  readIndex(options?: CallOptions): Promise<LogIndex>;
+  on(event: "leader", listener: (event: NodeEvents["leader"]) => void): Cancel;
+}
+
+/** How other nodes are reached. */
+export interface PeerDialer {
+  /** A transport to `host:port`, kept and reused. */
+  dial(address: string): Transport;
+  /** Whether a call that failed with this error certainly never reached the other side. */
+  neverSent(error: unknown): boolean;
+}
+
+/** One operation that only the leader can do. */
+export interface LeaderOperation<T> {
+  /** On this node, which leads. */
+  here(options: CallOptions): Promise<T>;
+  /** On the node behind `transport`. The options must be passed on as they are. */
+  there(transport: Transport, options: ForwardOptions): Promise<T>;
+}
+
+export interface ForwardOptions {
+  readonly signal: AbortSignal;
+  readonly timeoutMs: number;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+export interface LeaderCallsOptions {
+  readonly node: RoutedNode;
+  readonly dialer: PeerDialer;
+  readonly clock: Clock;
+  readonly logger?: Logger | undefined;
+  readonly budget?: Partial<CallBudgetLimits> | undefined;
+  /** Calls that wait for a leader at most; more are refused with `inboxFull`. Default 10,000. */
+  readonly maxWaiting?: number | undefined;
+  /** In [0, 1). */
+  readonly random?: (() => number) | undefined;
+}
+
+const FIRST_RETRY_MS = 10;
+const LONGEST_RETRY_MS = 250;
+
+export class LeaderCalls {
+  readonly #node: RoutedNode;
+  readonly #dialer: PeerDialer;
+  readonly #clock: Clock;
+  readonly #logger: Logger | undefined;
+  readonly #limits: CallBudgetLimits;
+  readonly #maxWaiting: number;
+  readonly #random: () => number;
+  #waiting = 0;
+
+  constructor(options: LeaderCallsOptions) {
+    this.#node = options.node;
+    this.#dialer = options.dialer;
+    this.#clock = options.clock;
+    this.#logger = options.logger;
+    this.#limits = { ...DEFAULT_CALL_BUDGET, ...options.budget };
+    this.#maxWaiting = options.maxWaiting ?? 10_000;
+    this.#random = options.random ?? Math.random;
+  }
+
+  /**
+   * Does a write at the leader. Tries again while an attempt is certain not to have been applied.
+   * @throws ConnectError with an ErrorDetail, always: fit to be thrown out of a handler.
+   */
+  write<T>(context: HandlerContext, operation: LeaderOperation<T>): Promise<T> {
+    const forwarded = context.requestHeader.has(FORWARDED_HEADER);
+    return this.#serve("write", context, (budget) =>
+      forwarded
+        ? this.#here(operation, budget)
+        : this.#untilDone(budget, this.#writeAttempts(operation, budget)),
+    );
+  }
+
+  /** Resolves when a read of the local state sees every write that was acknowledged before this call. */
+  linearize(context: HandlerContext): Promise<void> {
+    return this.#serve("read", context, (budget) =>
+      this.#untilDone(budget, async () => {
+        await this.#node.readIndex(budget.options());
+      }),
+    );
+  }
+
+  /** Runs a handler's own part, so that what it throws reaches the client in the same form. */
+  async local<T>(purpose: CallPurpose, run: () => T | Promise<T>): Promise<T> {
+    try {
+      return await run();
+    } catch (error) {
+      throw this.#answer(error, purpose);
+    }
+  }
+
+  #serve<T>(
+    purpose: CallPurpose,
+    context: HandlerContext,
+    run: (budget: CallBudget) => Promise<T>,
+  ): Promise<T> {
+    return this.local(purpose, () => run(new CallBudget(context, this.#clock, this.#limits)));
+  }
+
+  #answer(error: unknown, purpose: CallPurpose): unknown {
+    const answer = toConnectError(error, purpose, this.#node);
+    if (errorDetail(answer)?.reason === "internal") {
+      this.#logger?.error({ error, purpose }, "a call failed in a way that nobody foresaw");
+    }
+    return answer;
+  }
+
+  async #here<T>(operation: LeaderOperation<T>, budget: CallBudget): Promise<T> {
+    if (this.#node.isLeader) return await operation.here(budget.options());
+    const { leaderId } = this.#node;
+    throw new RaftNodeError(
+      "notLeader",
+      leaderId === undefined
+        ? "this node does not lead; no leader is known"
+        : `this node does not lead; node ${leaderId} does`,
+      { leaderHint: leaderId },
+    );
+  }
+
+  /** One attempt per call of the returned function; remembers where the last one was told to go. */
+  #writeAttempts<T>(operation: LeaderOperation<T>, budget: CallBudget): () => Promise<T> {
+    let hint: string | undefined;
+    return async () => {
+      if (this.#node.isLeader) return await operation.here(budget.options());
+      const address = hint ?? this.#node.leaderAddress;
+      hint = undefined;
+      if (address === undefined) throw new RaftNodeError("noLeader", "no leader is known");
+      try {
+        return await this.#there(address, operation, budget);
+      } catch (error) {
+        const told = errorDetail(error)?.leaderAddress;
+        if (told !== undefined && told !== "" && told !== address) hint = told;
+        throw error;
+      }
+    };
+  }
+
+  async #there<T>(address: string, operation: LeaderOperation<T>, budget: CallBudget): Promise<T> {
+    const { signal, deadlineMs } = budget.options();
+    try {
+      return await operation.there(this.#dialer.dial(address), {
+        signal,
+        timeoutMs: Math.max(1, Math.floor(deadlineMs)),
+        headers: { [FORWARDED_HEADER]: this.#node.id.toString() },
+      });
+    } catch (error) {
+      if (errorDetail(error) !== undefined) throw error;
+      if (this.#dialer.neverSent(error)) {
+        throw new RaftNodeError("noLeader", `the leader at ${address} cannot be reached`, { cause: error });
+      }
+      if (signal.aborted || budget.remainingMs <= 0) throw this.#outOfTime(budget, error);
+      throw new RaftNodeError("outcomeUnknown", `the call to the leader at ${address} broke off`, {
+        cause: error,
+      });
+    }
+  }
+
+  #outOfTime(budget: CallBudget, cause: unknown): RaftNodeError {
+    const message = `the leader did not answer within ${Math.round(budget.deadlineMs)} ms`;
+    return new RaftNodeError("deadlineExceeded", message, { cause });
+  }
+
+  async #untilDone<T>(budget: CallBudget, attempt: () => Promise<T>): Promise<T> {
+    for (let failures = 0; ; failures += 1) {
+      try {
+        return await attempt();
+      } catch (error) {
+        if (!passesByItself(error)) throw error;
+        const delayMs =
+          Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** failures) * (0.5 + this.#random() / 2);
+        if (delayMs >= budget.remainingMs) throw givenUp(budget, error);
+        await this.#leaderChangeOr(delayMs, budget.signal);
+        if (budget.remainingMs <= 0 || budget.signal.aborted) throw givenUp(budget, error);
+      }
+    }
+  }
+
+  /** Waits for the delay, or less if another leader becomes known or the client gives up. */
+  async #leaderChangeOr(delayMs: number, signal: AbortSignal): Promise<void> {
+    if (this.#waiting >= this.#maxWaiting) {
+      throw new RaftNodeError(
+        "inboxFull",
+        `${this.#maxWaiting} calls wait for a leader already; retry later`,
+      );
+    }
+    this.#waiting += 1;
+    const undo: Cancel[] = [];
+    await new Promise<void>((resolve) => {
+      const wake = () => resolve();
+      undo.push(this.#clock.after(delayMs, wake));
+      undo.push(this.#node.on("leader", ({ leaderId }) => leaderId !== undefined && wake()));
+      signal.addEventListener("abort", wake, { once: true });
+      undo.push(() => signal.removeEventListener("abort", wake));
+    });
+    this.#waiting -= 1;
+    for (const cancel of undo) cancel();
+  }
+}
+
+/** The deadline ran out between attempts, none of which was applied. */
+function givenUp(budget: CallBudget, last: unknown): RaftNodeError {
+  const why = last instanceof Error ? last.message : String(last);
+  return new RaftNodeError(
+    "noLeader",
+    `no leader took the call within ${Math.round(budget.deadlineMs)} ms: ${why}`,
+    {
+      cause: last,
+    },
+  );
+}
+
+/** Whether a failed write may be sent again without being applied twice. */
+export function certainlyNotApplied(error: unknown, neverSent: (error: unknown) => boolean): boolean {
+  const detail = errorDetail(error);
+  return detail === undefined ? neverSent(error) : detail.outcome === ErrorDetail_Outcome.NOT_APPLIED;
+}
