@@ -1,6 +1,7 @@
 // How one node of a group behaves: raft-rs's Config, with etcd/raft's byte window, and with safe defaults.
 
 import { ConfigInvalid } from "./errors.js";
+import type { Trace } from "./trace.js";
 import { type LogIndex, NO_LIMIT, NO_NODE, type NodeId } from "./types.js";
 
 /** How a linearizable read is confirmed. `leaseBased` trusts clocks: see the field's documentation. */
@@ -64,6 +65,8 @@ export interface Config {
    * draws gives the same behaviour, byte for byte.
    */
   readonly randomInt: (min: number, max: number) => number;
+  /** Is told what the node decides. It must not call the node. */
+  readonly trace: Trace | undefined;
 }
 
 const KIB = 1024;
@@ -91,6 +94,7 @@ export const DEFAULT_CONFIG: Omit<Config, "id" | "randomInt"> = Object.freeze({
   disableProposalForwarding: false,
   stepDownOnRemoval: true,
   maxPendingReads: 65_536,
+  trace: undefined,
 });
 
 /** What must be given: an id and a source of chance. Everything else has a default. */

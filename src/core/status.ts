@@ -2,9 +2,8 @@
 // never shows a later state.
 
 import type { ConfState, HardState } from "../gen/eraftpb_pb.js";
-import type { LogIndex, NodeId, SoftState } from "./types.js";
-
-export type ProgressStateName = "Probe" | "Replicate" | "Snapshot";
+import { hardStateOf, type RaftState, softStateOf } from "./raft/state.js";
+import type { LogIndex, NodeId, ProgressStateName, SoftState } from "./types.js";
 
 /** What a leader knows about one peer (itself included). */
 export interface ProgressStatus {
@@ -39,4 +38,44 @@ export interface Status {
   readonly leadTransferee: NodeId | undefined;
   /** Only on the leader; in id order. */
   readonly progress: readonly ProgressStatus[] | undefined;
+}
+
+/** raft-rs: `Status::new`. */
+export function statusOf(raft: RaftState): Status {
+  const { log, role, tracker } = raft;
+  return {
+    id: raft.id,
+    hardState: hardStateOf(raft),
+    softState: softStateOf(raft),
+    applied: log.applied,
+    firstIndex: log.firstIndex(),
+    lastIndex: log.lastIndex(),
+    persisted: log.persisted,
+    confState: tracker.toConfState(),
+    promotable: raft.promotable,
+    leadTransferee: role.kind === "leader" ? role.transferTarget : undefined,
+    progress: role.kind === "leader" ? tracker.ids().flatMap((id) => progressStatus(raft, id)) : undefined,
+  };
+}
+
+function progressStatus(raft: RaftState, id: NodeId): ProgressStatus[] {
+  const progress = raft.tracker.get(id);
+  if (progress === undefined) return [];
+  return [
+    {
+      id,
+      learner: progress.isLearner,
+      matched: progress.matched,
+      nextIdx: progress.nextIdx,
+      state: progress.state,
+      paused: progress.isPaused(),
+      recentActive: progress.recentActive,
+      pendingSnapshot: progress.pendingSnapshot,
+      pendingRequestSnapshot: progress.pendingRequestSnapshot,
+      inflightCount: progress.inflights.count,
+      inflightBytes: progress.inflights.bytes,
+      committedIndex: progress.committedIndex,
+      commitGroupId: progress.commitGroupId,
+    },
+  ];
 }

@@ -18,6 +18,9 @@ export const NO_LIMIT = Number.POSITIVE_INFINITY;
 /** What a node is at the moment. A learner is a follower that is no voter. */
 export type StateRole = "follower" | "preCandidate" | "candidate" | "leader";
 
+/** How a leader feeds a peer: finding out where the logs agree, streaming, or waiting for a snapshot to arrive. */
+export type ProgressStateName = "Probe" | "Replicate" | "Snapshot";
+
 /** The volatile part of the state, for logs and for routing; needs no disk. */
 export interface SoftState {
   /** {@link NO_NODE} when no leader is known. */
@@ -34,6 +37,7 @@ export interface SoftState {
  * - `notMember`: the leader is no longer in its own configuration.
  * - `transferInProgress`: leadership is being handed over; retry shortly.
  * - `uncommittedLimit`: `maxUncommittedSize` is reached; retry when something has been committed.
+ * - `readLimit`: `maxPendingReads` is reached; retry when some have been answered.
  * - `malformedConfChange`: the entry's data is no ConfChange / ConfChangeV2.
  * - `localMessage`: a message type that never travels was handed to `step` (raft-rs `StepLocalMsg`).
  * - `unknownPeer`: a response from a node that this one tracks no progress of (raft-rs `StepPeerNotFound`).
@@ -48,6 +52,7 @@ export type DropReason =
   | "notMember"
   | "transferInProgress"
   | "uncommittedLimit"
+  | "readLimit"
   | "malformedConfChange"
   | "localMessage"
   | "unknownPeer"

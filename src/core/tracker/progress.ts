@@ -2,8 +2,7 @@
 // a snapshot.
 
 import { assertNever, InvariantViolation } from "../errors.js";
-import type { ProgressStateName } from "../status.js";
-import { type LogIndex, maxOf, minOf, NO_INDEX } from "../types.js";
+import { type LogIndex, maxOf, minOf, NO_INDEX, type ProgressStateName } from "../types.js";
 import { Inflights } from "./inflights.js";
 
 /**

@@ -1,0 +1,170 @@
+// Factories for the generated message types, and the sizes that limits are measured in.
+// Plain literals with every field in one order: `create()` of protobuf-es goes through reflection, which the
+// hot path cannot afford, and one shape for all messages keeps every property access monomorphic.
+
+import {
+  type ConfState,
+  type Entry,
+  EntryType,
+  type HardState,
+  type Message,
+  type MessageType,
+  type Snapshot,
+} from "../gen/eraftpb_pb.js";
+import type { LogIndex, NodeId, Term } from "./types.js";
+
+export const NO_BYTES: Uint8Array = new Uint8Array(0);
+
+/** A message with every field at its default but the given ones. */
+export function newMessage(
+  msgType: MessageType,
+  to: NodeId,
+  fields?: Partial<Omit<Message, "$typeName" | "$unknown" | "msgType" | "to">>,
+): Message {
+  const message: Message = {
+    $typeName: "eraftpb.Message",
+    msgType,
+    to,
+    from: 0n,
+    term: 0n,
+    logTerm: 0n,
+    index: 0n,
+    entries: [],
+    commit: 0n,
+    requestSnapshot: 0n,
+    reject: false,
+    rejectHint: 0n,
+    context: NO_BYTES,
+    deprecatedPriority: 0n,
+    commitTerm: 0n,
+    priority: 0n,
+  };
+  return fields === undefined ? message : Object.assign(message, fields);
+}
+
+export function newEntry(
+  entryType: EntryType,
+  term: Term,
+  index: LogIndex,
+  data: Uint8Array,
+  context: Uint8Array,
+): Entry {
+  return { $typeName: "eraftpb.Entry", entryType, term, index, data, context, syncLog: false };
+}
+
+/** An entry of a command, with defaults for what a test does not care about. */
+export function newNormalEntry(term: Term, index: LogIndex, data = NO_BYTES, context = NO_BYTES): Entry {
+  return newEntry(EntryType.EntryNormal, term, index, data, context);
+}
+
+export function newHardState(term: Term, vote: NodeId, commit: LogIndex): HardState {
+  return { $typeName: "eraftpb.HardState", term, vote, commit };
+}
+
+export function newConfState(fields: Partial<Omit<ConfState, "$typeName" | "$unknown">> = {}): ConfState {
+  return {
+    $typeName: "eraftpb.ConfState",
+    voters: [],
+    learners: [],
+    votersOutgoing: [],
+    learnersNext: [],
+    autoLeave: false,
+    ...fields,
+  };
+}
+
+export function newSnapshot(index: LogIndex, term: Term, confState: ConfState, data = NO_BYTES): Snapshot {
+  return {
+    $typeName: "eraftpb.Snapshot",
+    data,
+    metadata: { $typeName: "eraftpb.SnapshotMetadata", confState, index, term },
+  };
+}
+
+/** Where a snapshot ends; (0, 0) for one without metadata, which is "no snapshot" on the wire. */
+export function snapshotPosition(snapshot: Snapshot): { readonly index: LogIndex; readonly term: Term } {
+  const { metadata } = snapshot;
+  return metadata === undefined ? { index: 0n, term: 0n } : metadata;
+}
+
+/** An own copy of a membership: lists that callers keep must not be the core's. */
+export function copyConfState(confState: ConfState): ConfState {
+  return newConfState({
+    voters: [...confState.voters],
+    learners: [...confState.learners],
+    votersOutgoing: [...confState.votersOutgoing],
+    learnersNext: [...confState.learnersNext],
+    autoLeave: confState.autoLeave,
+  });
+}
+
+/** A snapshot that shares nothing changeable with the given one but the bytes of its body. */
+export function copySnapshot(snapshot: Snapshot): Snapshot {
+  const { metadata } = snapshot;
+  const confState = metadata?.confState;
+  return newSnapshot(
+    metadata?.index ?? 0n,
+    metadata?.term ?? 0n,
+    confState === undefined ? newConfState() : copyConfState(confState),
+    snapshot.data,
+  );
+}
+
+/**
+ * An entry that the core may keep: frozen, because from here on the log, messages and Readys share it. An entry
+ * that is frozen already is shared as it is.
+ */
+export function frozenEntry(entry: Entry): Entry {
+  if (Object.isFrozen(entry)) return entry;
+  return Object.freeze(newEntry(entry.entryType, entry.term, entry.index, entry.data, entry.context));
+}
+
+/** The payload that `maxUncommittedSize` counts: what the proposer sent, so that empty entries cost nothing. */
+export function payloadSize(entry: Entry): number {
+  return entry.data.length;
+}
+
+/** The encoded size of an entry, which `maxSizePerMsg` and the byte window count. raft-rs: `compute_size`. */
+export function entrySize(entry: Entry): number {
+  const type = entry.entryType === EntryType.EntryNormal ? 0 : 2;
+  return (
+    type + uintField(entry.term) + uintField(entry.index) + bytesField(entry.data) + bytesField(entry.context)
+  );
+}
+
+export function entriesSize(entries: readonly Entry[]): number {
+  let size = 0;
+  for (const entry of entries) size += entrySize(entry);
+  return size;
+}
+
+/**
+ * The longest prefix whose encoded size fits, but at least the first entry: a limit below one entry's size, 0
+ * included, must not stop replication. raft-rs: `limit_size`.
+ */
+export function limitSize(entries: readonly Entry[], maxBytes: number): readonly Entry[] {
+  if (entries.length <= 1 || maxBytes === Number.POSITIVE_INFINITY) return entries;
+  let size = 0;
+  for (const [position, entry] of entries.entries()) {
+    size += entrySize(entry);
+    if (size > maxBytes && position > 0) return entries.slice(0, position);
+  }
+  return entries;
+}
+
+const TAG = 1;
+
+function uintField(value: bigint): number {
+  return value === 0n ? 0 : TAG + varintSize(Number(value));
+}
+
+function bytesField(bytes: Uint8Array): number {
+  return bytes.length === 0 ? 0 : TAG + varintSize(bytes.length) + bytes.length;
+}
+
+/** Seven bits a byte. Values beyond 2^53 may be a byte off, which no limit notices. */
+function varintSize(value: number): number {
+  let size = 1;
+  for (let rest = value; rest >= 128; rest = Math.floor(rest / 128)) size += 1;
+  return size;
+}
