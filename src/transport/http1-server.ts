@@ -1,0 +1,64 @@
+// The plain HTTP/1.1 listener: Connect JSON for curl, probes, metrics and the status page.
+
+import { createServer } from "node:http";
+import { createServer as createTlsServer, type ServerOptions } from "node:https";
+import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
+import type { Logger } from "../node/ports.js";
+import type { Listener } from "./http2-server.js";
+import { maxRequestBytes, type TransportLimits, transportLimits } from "./limits.js";
+import { listenOn } from "./listen.js";
+import { type NodeHandler, requestHandler } from "./request-handler.js";
+import { describeError } from "./transport-errors.js";
+
+export interface Http1ServerOptions {
+  readonly host: string;
+  /** 0: any free port; see the answer's `address`. */
+  readonly port: number;
+  readonly routes: (router: ConnectRouter) => void;
+  /** Serves paths that no route has, such as probes. Default: 404. */
+  readonly fallback?: NodeHandler | undefined;
+  readonly tls?: ServerOptions | undefined;
+  readonly logger: Logger;
+  readonly limits?: Partial<TransportLimits> | undefined;
+  readonly shutdownGraceMs: number;
+}
+
+// A client that dawdles over its headers or body must not hold a connection for ever.
+const HEADERS_TIMEOUT_MS = 10_000;
+const REQUEST_TIMEOUT_MS = 120_000;
+
+/**
+ * Listens and serves.
+ * @throws ListenError when the address cannot be had.
+ */
+export async function listenHttp1(options: Http1ServerOptions): Promise<Listener> {
+  const { logger } = options;
+  const shutdown = new AbortController();
+  const handler = requestHandler({
+    routes: options.routes,
+    logger,
+    shutdownSignal: shutdown.signal,
+    maxBytes: maxRequestBytes(transportLimits(options.limits)),
+    fallback: options.fallback,
+  });
+  const timeouts = { headersTimeout: HEADERS_TIMEOUT_MS, requestTimeout: REQUEST_TIMEOUT_MS };
+  const server =
+    options.tls === undefined
+      ? createServer(timeouts, handler)
+      : createTlsServer({ ...timeouts, ...options.tls }, handler);
+  const address = await listenOn(server, options.host, options.port);
+  server.on("error", (error) =>
+    logger.error({ error: describeError(error) }, "the HTTP/1.1 listener failed"),
+  );
+  return {
+    address,
+    close: async () => {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      shutdown.abort(new ConnectError("this node is shutting down: use another one", Code.Unavailable));
+      server.closeIdleConnections();
+      const cut = setTimeout(() => server.closeAllConnections(), options.shutdownGraceMs);
+      await closed;
+      clearTimeout(cut);
+    },
+  };
+}

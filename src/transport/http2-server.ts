@@ -1,0 +1,112 @@
+// The listener for peers and for gRPC and Connect clients: HTTP/2, in the clear or over TLS. Whatever arrives, the
+// process lives on, and closing takes a bounded time.
+
+import {
+  createSecureServer,
+  createServer,
+  type Http2SecureServer,
+  type Http2Server,
+  type SecureServerOptions,
+  type ServerHttp2Session,
+  type ServerOptions,
+} from "node:http2";
+import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
+import type { Logger } from "../node/ports.js";
+import { maxRequestBytes, type TransportLimits, transportLimits } from "./limits.js";
+import { type ListenAddress, listenOn } from "./listen.js";
+import { requestHandler } from "./request-handler.js";
+import { describeError } from "./transport-errors.js";
+
+export interface Http2ServerOptions {
+  readonly host: string;
+  /** 0: any free port; see the answer's `address`. */
+  readonly port: number;
+  readonly routes: (router: ConnectRouter) => void;
+  /** Present: TLS only. With `requestCert` and `rejectUnauthorized`: mutual TLS. */
+  readonly tls?: SecureServerOptions | undefined;
+  readonly logger: Logger;
+  readonly limits?: Partial<TransportLimits> | undefined;
+  /** How long open calls may take to end after `close`. */
+  readonly shutdownGraceMs: number;
+}
+
+export interface Listener {
+  readonly address: ListenAddress;
+  /** Ends open calls with `Unavailable`, waits up to the grace, then cuts what is left. */
+  close(): Promise<void>;
+}
+
+export interface Http2Listener extends Listener {
+  /** Uses renewed certificates for every connection from now on. */
+  reloadTls(tls: SecureServerOptions): void;
+}
+
+// Node's default of 10 MB per session ends sessions when several large bodies are under way.
+const MAX_SESSION_MEMORY_MB = 128;
+
+/**
+ * Listens and serves.
+ * @throws ListenError when the address cannot be had.
+ */
+export async function listenHttp2(options: Http2ServerOptions): Promise<Http2Listener> {
+  const { logger } = options;
+  const limits = transportLimits(options.limits);
+  const shutdown = new AbortController();
+  const handler = requestHandler({
+    routes: options.routes,
+    logger,
+    shutdownSignal: shutdown.signal,
+    maxBytes: maxRequestBytes(limits),
+  });
+  const common: ServerOptions = {
+    maxSessionMemory: MAX_SESSION_MEMORY_MB,
+    settings: {
+      maxConcurrentStreams: limits.maxConcurrentStreams,
+      initialWindowSize: limits.streamWindowBytes,
+    },
+  };
+  const secureServer =
+    options.tls === undefined ? undefined : createSecureServer({ ...common, ...options.tls });
+  const server: Http2Server | Http2SecureServer = secureServer ?? createServer(common);
+  const sessions = new Set<ServerHttp2Session>();
+  server.on("session", (session) => {
+    sessions.add(session);
+    session.setLocalWindowSize(limits.sessionWindowBytes);
+    // Kept for life: Node emits errors on sessions that are long destroyed.
+    session.on("error", (error) => logger.debug({ error: describeError(error) }, "an HTTP/2 session failed"));
+    session.once("close", () => sessions.delete(session));
+  });
+  server.on("sessionError", (error) =>
+    logger.debug({ error: describeError(error) }, "an HTTP/2 session failed"),
+  );
+  server.on("request", handler);
+  const address = await listenOn(server, options.host, options.port);
+  server.on("error", (error) => logger.error({ error: describeError(error) }, "the HTTP/2 listener failed"));
+  return {
+    address,
+    reloadTls: (tls) => {
+      if (secureServer === undefined) {
+        throw new TypeError("this listener was started without TLS: restart it with TLS");
+      }
+      secureServer.setSecureContext(tls);
+    },
+    close: () => closeServer(server, sessions, shutdown, options.shutdownGraceMs),
+  };
+}
+
+async function closeServer(
+  server: Http2Server | Http2SecureServer,
+  sessions: ReadonlySet<ServerHttp2Session>,
+  shutdown: AbortController,
+  graceMs: number,
+): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  shutdown.abort(new ConnectError("this node is shutting down: use another one", Code.Unavailable));
+  // GOAWAY: no new streams, open ones may finish.
+  for (const session of sessions) session.close();
+  const cut = setTimeout(() => {
+    for (const session of sessions) session.destroy();
+  }, graceMs);
+  await closed;
+  clearTimeout(cut);
+}

@@ -1,0 +1,82 @@
+// From Node's request to connect-es's router and back. As connect-node's own adapter, except that a request which
+// cannot even be read (an HTTP/1.0 request without Host, a malformed Host) gets an answer instead of ending the
+// process, and that failures go to our logger.
+
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
+import { Code, ConnectError, type ConnectRouter, createConnectRouter } from "@connectrpc/connect";
+import type { UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
+import {
+  compressionBrotli,
+  compressionGzip,
+  universalRequestFromNodeRequest,
+  universalResponseToNodeResponse,
+} from "@connectrpc/connect-node";
+import type { Logger } from "../node/ports.js";
+import { describeError } from "./transport-errors.js";
+
+export type NodeRequest = IncomingMessage | Http2ServerRequest;
+export type NodeResponse = ServerResponse | Http2ServerResponse;
+export type NodeHandler = (request: NodeRequest, response: NodeResponse) => void;
+
+export interface RequestHandlerOptions {
+  readonly routes: (router: ConnectRouter) => void;
+  readonly logger: Logger;
+  readonly shutdownSignal: AbortSignal;
+  /** The largest request or response message of any route that sets no limit of its own. */
+  readonly maxBytes: number;
+  /** Serves paths that no route has. Default: 404. */
+  readonly fallback?: ((request: NodeRequest, response: NodeResponse) => void) | undefined;
+}
+
+export function requestHandler(options: RequestHandlerOptions): NodeHandler {
+  const { logger, fallback } = options;
+  const router = createConnectRouter({
+    acceptCompression: [compressionGzip, compressionBrotli],
+    readMaxBytes: options.maxBytes,
+    writeMaxBytes: options.maxBytes,
+    shutdownSignal: options.shutdownSignal,
+  });
+  options.routes(router);
+  const handlers = new Map<string, UniversalHandler>();
+  for (const handler of router.handlers) handlers.set(handler.requestPath, handler);
+  return (request, response) => {
+    try {
+      const path = (request.url ?? "").split("?", 1)[0] ?? "";
+      const handler = handlers.get(path);
+      if (handler !== undefined) {
+        // Throws on a malformed Host, here and not in a promise.
+        const universalRequest = universalRequestFromNodeRequest(request, response, undefined, undefined);
+        serve(handler, universalRequest, response).catch((error: unknown) => {
+          if (ConnectError.from(error).code === Code.Aborted) return;
+          logger.warn({ path, error: describeError(error) }, "a response could not be written");
+        });
+      } else if (fallback !== undefined) {
+        fallback(request, response);
+      } else {
+        answer(response, 404, "no such path");
+      }
+    } catch (error) {
+      logger.debug({ error: describeError(error) }, "refused a malformed request");
+      answer(response, 400, "malformed request: is the Host header a host name?");
+    }
+  };
+}
+
+async function serve(
+  handler: UniversalHandler,
+  request: UniversalServerRequest,
+  response: NodeResponse,
+): Promise<void> {
+  await universalResponseToNodeResponse(await handler(request), response);
+}
+
+function answer(response: NodeResponse, status: number, text: string): void {
+  if (response.headersSent) return;
+  try {
+    response.writeHead(status, { "content-type": "text/plain; charset=utf-8" });
+    response.end(`${text}\n`);
+  } catch {
+    // The connection is gone already: nobody is left to tell.
+  }
+}

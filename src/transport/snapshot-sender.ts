@@ -1,0 +1,222 @@
+// Sends snapshots to peers, body and all, over sessions of their own so that nothing else waits behind them.
+
+import { create } from "@bufbuild/protobuf";
+import { createClient } from "@connectrpc/connect";
+import { createConnectTransport as createConnectClient } from "@connectrpc/connect-node";
+import PQueue from "p-queue";
+import type { NodeId } from "../core/types.js";
+import type { Message } from "../gen/eraftpb_pb.js";
+import type { SnapshotDescriptor } from "../gen/records_pb.js";
+import {
+  type InstallSnapshotRequest,
+  InstallSnapshotRequestSchema,
+  PlacementCenterService,
+} from "../gen/service_pb.js";
+import type { Clock, Logger, SnapshotReader, SnapshotStore } from "../node/ports.js";
+import { encodeMessages } from "./envelope.js";
+import type { FailureLog } from "./failure-log.js";
+import type { Http2Session } from "./http2-session.js";
+import { maxRequestBytes, type TransportLimits } from "./limits.js";
+import { bodyOf } from "./snapshot-descriptor.js";
+import { StallWatch } from "./stall-watch.js";
+import { TransportError } from "./transport-errors.js";
+
+export interface SnapshotSenderOptions {
+  readonly snapshots: SnapshotStore;
+  readonly limits: TransportLimits;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** How a snapshot ended: `reportSnapshot` of the runtime. */
+  readonly report: (to: NodeId, delivered: boolean) => void;
+}
+
+export interface SnapshotTarget {
+  readonly to: NodeId;
+  readonly headers: Record<string, string>;
+  readonly openSession: () => Http2Session;
+  readonly failures: FailureLog;
+}
+
+export class SnapshotSender {
+  readonly #options: SnapshotSenderOptions;
+  readonly #jobs: PQueue;
+  readonly #running = new Map<NodeId, AbortController>();
+
+  constructor(options: SnapshotSenderOptions) {
+    this.#options = options;
+    this.#jobs = new PQueue({ concurrency: options.limits.maxSnapshotSends });
+  }
+
+  /** Whether a snapshot for this peer waits or is under way. */
+  isSending(to: NodeId): boolean {
+    return this.#running.has(to);
+  }
+
+  /**
+   * Begins to send, unless a snapshot for this peer is under way: Raft sends no second one before the first was
+   * reported, so another is a repetition.
+   */
+  send(target: SnapshotTarget, message: Message): void {
+    const { to, failures } = target;
+    if (this.#running.has(to)) return;
+    const controller = new AbortController();
+    this.#running.set(to, controller);
+    void this.#jobs.add(async () => {
+      let delivered = false;
+      try {
+        await this.#run(target, message, controller.signal);
+        delivered = true;
+      } catch (error) {
+        failures.record(controller.signal.aborted ? controller.signal.reason : error);
+      }
+      if (this.#running.get(to) === controller) this.#running.delete(to);
+      this.#options.report(to, delivered);
+    });
+  }
+
+  /** Gives a peer's snapshot up. */
+  cancel(to: NodeId, reason: TransportError): void {
+    this.#running.get(to)?.abort(reason);
+  }
+
+  async close(): Promise<void> {
+    const stopped = new TransportError("stopped", "the transport is closing");
+    for (const controller of this.#running.values()) controller.abort(stopped);
+    await this.#jobs.onIdle();
+  }
+
+  async #run(target: SnapshotTarget, message: Message, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    const { limits, snapshots, logger } = this.#options;
+    const descriptor = bodyOf(message, limits.maxSnapshotBytes);
+    const [encoded] = encodeMessages([message]);
+    if (encoded === undefined) return;
+    const reader = descriptor === undefined ? undefined : await snapshots.openRead(descriptor.snapshotId);
+    const session = target.openSession();
+    try {
+      const startedAtMs = this.#options.clock.nowMs();
+      const resumedAt = await this.#stream(target, session, encoded, descriptor, reader, signal);
+      logger.info(
+        {
+          peer: target.to.toString(),
+          snapshot: descriptor?.snapshotId,
+          sizeBytes: Number(descriptor?.sizeBytes ?? 0n),
+          resumedAt,
+          tookMs: Math.round(this.#options.clock.nowMs() - startedAtMs),
+        },
+        "sent a snapshot",
+      );
+    } finally {
+      await Promise.allSettled([session.close(), reader?.close()]);
+    }
+  }
+
+  /** Answers with the offset from which the body was sent. */
+  async #stream(
+    target: SnapshotTarget,
+    session: Http2Session,
+    encoded: Uint8Array,
+    descriptor: SnapshotDescriptor | undefined,
+    reader: SnapshotReader | undefined,
+    signal: AbortSignal,
+  ): Promise<number> {
+    const { limits, clock } = this.#options;
+    const watch = new StallWatch(clock, limits.snapshotStallMs, signal);
+    const client = createClient(
+      PlacementCenterService,
+      createConnectClient({
+        baseUrl: session.authority,
+        httpVersion: "2",
+        sessionManager: session,
+        useBinaryFormat: true,
+        acceptCompression: [],
+        readMaxBytes: maxRequestBytes(limits),
+        writeMaxBytes: maxRequestBytes(limits),
+      }),
+    );
+    const callOptions = { headers: target.headers, signal: watch.signal };
+    try {
+      if (descriptor === undefined || reader === undefined) {
+        await client.installSnapshot(parts([headerPart(encoded, false)]), callOptions);
+        return 0;
+      }
+      const size = Number(descriptor.sizeBytes);
+      const probe = await client.installSnapshot(parts([headerPart(encoded, true)]), callOptions);
+      const held = Number(probe.receivedBytes);
+      const from = held <= size ? held : 0;
+      watch.moved();
+      const answer = await client.installSnapshot(
+        this.#body(encoded, reader, from, size, watch),
+        callOptions,
+      );
+      if (Number(answer.receivedBytes) !== size) {
+        throw new TransportError(
+          "rejected",
+          `the peer holds ${answer.receivedBytes} of ${size} bytes of snapshot ${descriptor.snapshotId}`,
+        );
+      }
+      return from;
+    } catch (error) {
+      // An abort of ours reaches us as Canceled; its reason says more.
+      throw watch.signal.aborted ? watch.signal.reason : error;
+    } finally {
+      watch.stop();
+    }
+  }
+
+  async *#body(
+    encoded: Uint8Array,
+    reader: SnapshotReader,
+    from: number,
+    size: number,
+    watch: StallWatch,
+  ): AsyncGenerator<InstallSnapshotRequest> {
+    const { limits, clock } = this.#options;
+    yield headerPart(encoded, false);
+    const pace = new Pace(clock, limits.maxSnapshotBytesPerSecond / limits.maxSnapshotSends);
+    for (let offset = from; offset < size; ) {
+      const data = await reader.read(offset, Math.min(limits.snapshotChunkBytes, size - offset));
+      if (data.length === 0) {
+        throw new TransportError(
+          "rejected",
+          `the snapshot's file ends at ${offset}, before its announced ${size} bytes`,
+        );
+      }
+      await pace.take(data.length);
+      yield create(InstallSnapshotRequestSchema, {
+        part: { case: "chunk", value: { offset: BigInt(offset), data } },
+      });
+      watch.moved();
+      offset += data.length;
+    }
+  }
+}
+
+function headerPart(message: Uint8Array, probe: boolean): InstallSnapshotRequest {
+  return create(InstallSnapshotRequestSchema, { part: { case: "header", value: { message, probe } } });
+}
+
+async function* parts(all: readonly InstallSnapshotRequest[]): AsyncGenerator<InstallSnapshotRequest> {
+  yield* all;
+}
+
+/** Spreads bytes over time. */
+class Pace {
+  #dueAtMs: number;
+
+  constructor(
+    private readonly clock: Clock,
+    private readonly bytesPerSecond: number,
+  ) {
+    this.#dueAtMs = clock.nowMs();
+  }
+
+  /** Resolves when so many more bytes may go. */
+  async take(bytes: number): Promise<void> {
+    if (!Number.isFinite(this.bytesPerSecond)) return;
+    const nowMs = this.clock.nowMs();
+    const waitMs = this.#dueAtMs - nowMs;
+    this.#dueAtMs = Math.max(this.#dueAtMs, nowMs) + (bytes / this.bytesPerSecond) * 1000;
+    if (waitMs > 0) await new Promise<void>((resolve) => this.clock.after(waitMs, resolve));
+  }
+}
