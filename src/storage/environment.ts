@@ -1,0 +1,183 @@
+// The one place that talks to lmdb: opens an environment the safe way, writes one batch at a time, reads entries.
+
+import { type Database, open, type RootDatabase } from "lmdb";
+import { entrySize } from "../core/messages.js";
+import type { LogIndex } from "../core/types.js";
+import type { Entry } from "../gen/eraftpb_pb.js";
+
+import { ENTRIES_DATABASE, entryKey, entryKeyName, type RecordKey, transientEntryKey } from "./keys.js";
+import {
+  entryRecordBytes,
+  entryRecordProblem,
+  readEntryRecord,
+  sealRecord,
+  writeEntryRecord,
+} from "./record-codec.js";
+import { REBUILD_REMEDY, StorageFault } from "./storage-fault.js";
+
+const INITIAL_MAP_BYTES = 1024 ** 3;
+const PAGE_BYTES = 4096;
+const META_PAGES = 2;
+/** Entry records are packed into buffers of at least this size before they are handed to lmdb. */
+const ARENA_BYTES = 64 * 1024;
+
+/** One atomic change: all of it is on disk, or nothing. */
+export interface EnvironmentChange {
+  readonly records: ReadonlyMap<RecordKey, Uint8Array>;
+  readonly entries: readonly Entry[];
+  readonly removals: readonly LogIndex[];
+}
+
+export interface EnvironmentStats {
+  /** What the file takes; it never shrinks. */
+  readonly fileBytes: number;
+  /** Pages that hold data. */
+  readonly usedBytes: number;
+  /** Pages inside the file that later writes will use again. */
+  readonly freeBytes: number;
+}
+
+export class LogEnvironment {
+  private constructor(
+    readonly file: string,
+    private readonly root: RootDatabase<Buffer, Buffer>,
+    private readonly entries: Database<Buffer, Buffer>,
+  ) {}
+
+  /** The file must have been inspected before, or not exist: lmdb kills the process over a damaged one. */
+  static open(file: string): LogEnvironment {
+    const root = open<Buffer, Buffer>({
+      path: file,
+      noSubdir: true,
+      // With overlapping sync, what a reader sees may not be on disk, and a failed flush is reported as success.
+      overlappingSync: false,
+      // Batches are formed here; lmdb's own batching makes a failed write reject a promise that nobody holds.
+      eventTurnBatching: false,
+      encoding: "binary",
+      keyEncoding: "binary",
+      maxDbs: 4,
+      mapSize: INITIAL_MAP_BYTES,
+      pageSize: PAGE_BYTES,
+      cache: false,
+      compression: false,
+    });
+    const entries = root.openDB<Buffer, Buffer>({
+      name: ENTRIES_DATABASE,
+      encoding: "binary",
+      keyEncoding: "binary",
+      cache: false,
+    });
+    return new LogEnvironment(file, root, entries);
+  }
+
+  /**
+   * Resolves when the change is on disk. One call at a time. lmdb reads the buffers while it commits: everything
+   * is encoded into memory that nobody else knows, and encoded before the batch begins, because a throw inside
+   * of it would not undo what was put before.
+   */
+  async write(change: EnvironmentChange): Promise<void> {
+    const records = [...change.records].map(
+      ([key, payload]) => [Buffer.from(key), sealRecord(key, payload)] as const,
+    );
+    const entryRecords = encodeEntries(change.entries);
+    const done = this.root.batch(() => {
+      for (const [index, record] of entryRecords) this.entries.put(transientEntryKey(index), record);
+      for (const index of change.removals) this.entries.remove(transientEntryKey(index));
+      for (const [key, record] of records) this.root.put(key, record);
+    });
+    if (!(await done)) throw new Error("lmdb did not take the batch");
+  }
+
+  /** The record under `key` as it is on disk, checksum included. */
+  readRecord(key: RecordKey): Buffer | undefined {
+    return this.root.get(Buffer.from(key));
+  }
+
+  /** Every entry key and record from `low` on, in order. Must be consumed within one turn. */
+  scanEntries(low: LogIndex): Iterable<{ key: Buffer; value: Buffer }> {
+    return this.entries.getRange({ start: entryKey(low) });
+  }
+
+  /**
+   * The entries of `[low, high)`, all of which must be on disk: as many as fit into `maxBytes`, at least one.
+   * @throws StorageFault `gap` or `checksum`
+   */
+  readEntries(low: LogIndex, high: LogIndex, maxBytes: number): Entry[] {
+    const result: Entry[] = [];
+    let bytes = 0;
+    for (let index = low; index < high; index += 1n) {
+      const record = this.entries.get(transientEntryKey(index));
+      if (record === undefined) throw this.missingEntry(index);
+      const problem = entryRecordProblem(index, record);
+      if (problem !== undefined) throw this.damagedEntry(index);
+      const entry = readEntryRecord(record);
+      bytes += entrySize(entry);
+      if (bytes > maxBytes && result.length > 0) break;
+      result.push(entry);
+    }
+    return result;
+  }
+
+  stats(): EnvironmentStats {
+    const used = pagesOf(this.entries.getStats()) + pagesOf(this.root.getStats()) + META_PAGES;
+    const total = numberIn(this.root.getStats(), "lastPageNumber") + 1;
+    return {
+      fileBytes: total * PAGE_BYTES,
+      usedBytes: used * PAGE_BYTES,
+      freeBytes: Math.max(0, total - used) * PAGE_BYTES,
+    };
+  }
+
+  missingEntry(index: LogIndex): StorageFault {
+    return new StorageFault("gap", {
+      file: this.file,
+      key: entryKeyName(index),
+      problem: "the entry is missing although entries before and after it are kept",
+      remedy: REBUILD_REMEDY,
+    });
+  }
+
+  damagedEntry(index: LogIndex): StorageFault {
+    return new StorageFault("checksum", {
+      file: this.file,
+      key: entryKeyName(index),
+      problem: "the entry's checksum does not match: it was damaged after it was written",
+      remedy: REBUILD_REMEDY,
+    });
+  }
+
+  /** Waits for the batch under way. */
+  close(): Promise<void> {
+    return this.root.close();
+  }
+}
+
+function pagesOf(stats: object): number {
+  return (
+    numberIn(stats, "treeBranchPageCount") +
+    numberIn(stats, "treeLeafPageCount") +
+    numberIn(stats, "overflowPages")
+  );
+}
+
+function numberIn(stats: object, name: string): number {
+  const value: unknown = Reflect.get(stats, name);
+  return typeof value === "number" ? value : 0;
+}
+
+function encodeEntries(entries: readonly Entry[]): [LogIndex, Buffer][] {
+  const result: [LogIndex, Buffer][] = [];
+  let arena = Buffer.alloc(0);
+  let used = 0;
+  for (const entry of entries) {
+    const size = entryRecordBytes(entry);
+    if (used + size > arena.length) {
+      arena = Buffer.allocUnsafeSlow(Math.max(size, ARENA_BYTES));
+      used = 0;
+    }
+    const end = writeEntryRecord(entry, arena, used);
+    result.push([entry.index, arena.subarray(used, end)]);
+    used = end;
+  }
+  return result;
+}

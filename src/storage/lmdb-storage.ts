@@ -1,0 +1,357 @@
+// The durable log of a node: what the core reads (`storage`), and the writes that a node must not forget.
+
+import { access, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import { InvariantViolation, StorageError } from "../core/errors.js";
+import type { GetEntriesContext, InitialState, Storage } from "../core/log/storage.js";
+import { copyConfState, newConfState, newHardState, snapshotPosition } from "../core/messages.js";
+import type { LogIndex, NodeId } from "../core/types.js";
+import {
+  type ConfState,
+  type HardState,
+  HardStateSchema,
+  type Snapshot,
+  SnapshotSchema,
+} from "../gen/eraftpb_pb.js";
+import {
+  type MembershipRecord,
+  MembershipRecordSchema,
+  SnapshotDescriptorSchema,
+} from "../gen/records_pb.js";
+import type { Clock, DurableLog, Logger, LogWrite, SnapshotStore } from "../node/ports.js";
+import type { LogChange, LogPosition } from "./batch-plan.js";
+import { type EnvironmentStats, LogEnvironment } from "./environment.js";
+import { inspectLmdbFile } from "./lmdb-file.js";
+import { initialRecords, type LoadedLog, type LogIdentity, loadLog } from "./load-log.js";
+import { LogView } from "./log-view.js";
+import { LogWriter } from "./log-writer.js";
+import { StorageFault } from "./storage-fault.js";
+import { makeFolderDurable, syncFile, syncFolder } from "./storage-files.js";
+
+export interface LmdbStorageOptions {
+  /** The node's own folder; created when missing. */
+  readonly dir: string;
+  readonly clusterId: string;
+  readonly nodeId: NodeId;
+  /** Where the bodies of snapshots are. */
+  readonly snapshots: SnapshotStore;
+  /** The membership that the cluster is born with. Ignored unless the folder is blank. */
+  readonly bootstrap?: MembershipRecord | undefined;
+  /** A write that takes longer than this stops the node. Default 30,000. */
+  readonly watchdogMs?: number | undefined;
+  readonly logger?: Logger | undefined;
+  /** Called once, when a write has failed: nothing will be taken in any more, the process should end. */
+  readonly onFatal?: ((error: Error) => void) | undefined;
+  /** Record bytes of recent entries kept in memory, beside those that are not on disk yet. Default 16 MiB. */
+  readonly cacheBytes?: number | undefined;
+  readonly clock?: Pick<Clock, "after" | "soon"> | undefined;
+}
+
+/** A look at the log for operators; costs no disk access. */
+export interface LmdbStorageStats extends EnvironmentStats {
+  readonly entries: number;
+  /** Record bytes of the entries held in memory. */
+  readonly cachedBytes: number;
+  /** Batches written since the log was opened: each flushed the disk. */
+  readonly batches: number;
+  /** Changes that were asked for since then. */
+  readonly changes: number;
+  /** Keys that wait to be deleted. */
+  readonly garbageKeys: number;
+}
+
+const LOG_FILE = "raft.mdb";
+/** A new environment is complete before it gets its name. */
+const NEW_LOG_FILE = "raft-new.mdb";
+const DEFAULT_WATCHDOG_MS = 30_000;
+const DEFAULT_CACHE_BYTES = 16 * 1024 * 1024;
+const BOOTSTRAP_POSITION: LogPosition = { index: 1n, term: 1n };
+const BLANK_POSITION: LogPosition = { index: 0n, term: 0n };
+
+const systemClock: Pick<Clock, "after" | "soon"> = {
+  after(delayMs, run) {
+    const timer = setTimeout(run, delayMs);
+    return () => clearTimeout(timer);
+  },
+  soon(run) {
+    setImmediate(run);
+  },
+};
+
+export class LmdbStorage implements DurableLog {
+  readonly storage: Storage;
+  readonly identity: LogIdentity;
+  onSnapshotWanted: (index: LogIndex, to: NodeId) => void = () => {};
+
+  readonly #environment: LogEnvironment;
+  readonly #snapshots: SnapshotStore;
+  readonly #view: LogView;
+  readonly #writer: LogWriter;
+  readonly #onFatal: (error: Error) => void;
+  #hardState: HardState;
+  #membership: MembershipRecord;
+  #snapshot: Snapshot | undefined;
+  #closing: Promise<void> | undefined;
+
+  private constructor(
+    environment: LogEnvironment,
+    loaded: LoadedLog,
+    identity: LogIdentity,
+    options: LmdbStorageOptions,
+  ) {
+    this.identity = identity;
+    this.#environment = environment;
+    this.#snapshots = options.snapshots;
+    this.#hardState = loaded.hardState;
+    this.#membership = loaded.membership;
+    this.#snapshot = loaded.snapshot;
+    this.#onFatal = options.onFatal ?? (() => {});
+    this.#view = new LogView(
+      loaded.extent.boundary,
+      loaded.extent.last,
+      loaded.terms,
+      (low, high, maxBytes) => environment.readEntries(low, high, maxBytes),
+      options.cacheBytes ?? DEFAULT_CACHE_BYTES,
+    );
+    this.#writer = new LogWriter({
+      file: environment.file,
+      extent: loaded.extent,
+      garbage: loaded.garbage,
+      commit: (change) => environment.write(change),
+      onDurable: (index) => this.#view.markDurable(index),
+      onFatal: (error) => this.#onFatal(error),
+      watchdogMs: options.watchdogMs ?? DEFAULT_WATCHDOG_MS,
+      clock: options.clock ?? systemClock,
+    });
+    this.storage = {
+      initialState: () => this.#initialState(),
+      entries: (low, high, maxBytes, _context: GetEntriesContext) => this.#view.entries(low, high, maxBytes),
+      term: (index) => this.#view.term(index),
+      firstIndex: () => this.#view.firstIndex,
+      lastIndex: () => this.#view.lastIndex,
+      snapshot: (requestIndex, to) => this.#snapshotFor(requestIndex, to),
+    };
+  }
+
+  /**
+   * Opens the log in a folder, or begins one there. Everything is checked before anything is believed.
+   * @throws StorageFault naming the file, the record, and what to do
+   */
+  static async open(options: LmdbStorageOptions): Promise<LmdbStorage> {
+    const identity = { clusterId: options.clusterId, nodeId: options.nodeId };
+    await makeFolderDurable(options.dir);
+    const file = join(options.dir, LOG_FILE);
+    if (!(await exists(file))) await createLog(options.dir, identity, options.bootstrap);
+    await inspectLmdbFile(file);
+    const environment = LogEnvironment.open(file);
+    try {
+      return new LmdbStorage(environment, loadLog(environment, identity), identity, options);
+    } catch (error) {
+      await environment.close();
+      throw error;
+    }
+  }
+
+  get membership(): MembershipRecord {
+    return this.#membership;
+  }
+
+  /** No members are known: the node waits until somebody adds it and sends it a snapshot. */
+  get isBlank(): boolean {
+    return (this.#membership.confState?.voters.length ?? 0) === 0;
+  }
+
+  /** The snapshot that the log was last replaced by, if it ever was. */
+  get installedSnapshot(): Snapshot | undefined {
+    return this.#snapshot;
+  }
+
+  stats(): LmdbStorageStats {
+    const { batches, changes, garbageKeys } = this.#writer.counts;
+    return {
+      ...this.#environment.stats(),
+      entries: Number(this.#view.lastIndex - this.#view.boundary.index),
+      cachedBytes: this.#view.cachedBytes,
+      batches,
+      changes,
+      garbageKeys,
+    };
+  }
+
+  async append(write: LogWrite): Promise<void> {
+    if (this.#closing !== undefined) throw this.#closed();
+    if (this.#writer.failure !== undefined) throw this.#writer.failure;
+    const lazily =
+      !write.mustSync && write.snapshot === undefined && write.entries.length === 0
+        ? write.hardState
+        : undefined;
+    try {
+      const change = this.#takeIn(write);
+      return lazily === undefined ? this.#writer.enqueue(change) : this.#writer.enqueueLazily(lazily);
+    } catch (error) {
+      const failure = error instanceof Error ? error : new Error(String(error));
+      this.#writer.fail(failure);
+      throw failure;
+    }
+  }
+
+  async saveMembership(record: MembershipRecord): Promise<void> {
+    if (this.#closing !== undefined) throw this.#closed();
+    this.#membership = record;
+    return this.#writer.enqueue({ membership: record });
+  }
+
+  async compact(index: LogIndex): Promise<void> {
+    if (this.#closing !== undefined) throw this.#closed();
+    if (index < this.#view.firstIndex) return;
+    if (index > this.#hardState.commit || index > this.#view.lastIndex) {
+      throw new InvariantViolation(
+        `cannot compact up to ${index}: committed up to ${this.#hardState.commit}, last entry ${this.#view.lastIndex}`,
+      );
+    }
+    this.#view.compact(index);
+    // The commit index on disk may be older; it must never lie before the log.
+    await this.#writer.enqueue({ compaction: this.#view.boundary, hardState: this.#hardState });
+    await this.#writer.garbageCollected();
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    await this.#writer.stop();
+    await this.#environment.close();
+  }
+
+  #takeIn(write: LogWrite): LogChange {
+    let reset: LogChange["reset"];
+    let membership: MembershipRecord | undefined;
+    if (write.snapshot !== undefined) {
+      const position = snapshotPosition(write.snapshot);
+      if (position.index < this.#view.boundary.index || position.index === 0n) {
+        throw new InvariantViolation(
+          `a snapshot at ${position.index} cannot replace a log that begins after ${this.#view.boundary.index}`,
+        );
+      }
+      reset = { position, snapshot: toBinary(SnapshotSchema, write.snapshot) };
+      membership = membershipOf(write.snapshot, this.#membership);
+      this.#view.reset(position.index, position.term);
+      this.#snapshot = write.snapshot;
+      this.#membership = membership;
+    }
+    const [first] = write.entries;
+    if (first !== undefined && first.index <= this.#hardState.commit) {
+      throw new InvariantViolation(`entry ${first.index} would replace a committed one`);
+    }
+    this.#view.append(write.entries);
+    const hardState = this.#nextHardState(write);
+    if (hardState !== undefined) this.#hardState = hardState;
+    return { reset, entries: write.entries, hardState, membership };
+  }
+
+  /** A snapshot moves the commit index with it, whether or not the hard state says so. */
+  #nextHardState(write: LogWrite): HardState | undefined {
+    const next = write.hardState ?? this.#hardState;
+    const boundary = this.#view.boundary.index;
+    if (next.commit > this.#view.lastIndex) {
+      throw new InvariantViolation(
+        `commit ${next.commit} lies behind the last entry ${this.#view.lastIndex}`,
+      );
+    }
+    if (next.commit < boundary) return newHardState(next.term, next.vote, boundary);
+    return write.hardState;
+  }
+
+  #initialState(): InitialState {
+    const { term, vote, commit } = this.#hardState;
+    return {
+      hardState: newHardState(term, vote, commit),
+      confState: copyConfState(confStateOf(this.#membership)),
+    };
+  }
+
+  #snapshotFor(requestIndex: LogIndex, to: NodeId): Snapshot {
+    const latest = this.#snapshots.latest();
+    if (latest !== undefined) {
+      const { index } = snapshotPosition(latest);
+      const covers = index >= requestIndex && index >= this.#view.boundary.index && index > 0n;
+      // A node drops a snapshot of a membership that it is not in, and would ask for ever.
+      if (covers && isMember(latest.metadata?.confState, to)) return latest;
+    }
+    this.onSnapshotWanted(requestIndex, to);
+    throw new StorageError("snapshotTemporarilyUnavailable");
+  }
+
+  #closed(): StorageFault {
+    return new StorageFault("closed", {
+      file: this.#environment.file,
+      problem: "the log is closed",
+      remedy: "open it again",
+    });
+  }
+}
+
+async function createLog(
+  dir: string,
+  identity: LogIdentity,
+  bootstrap: MembershipRecord | undefined,
+): Promise<void> {
+  const file = join(dir, NEW_LOG_FILE);
+  await rm(file, { force: true });
+  await rm(`${file}-lock`, { force: true });
+  const environment = LogEnvironment.open(file);
+  try {
+    const boundary = bootstrap === undefined ? BLANK_POSITION : BOOTSTRAP_POSITION;
+    const hardState = newHardState(boundary.term, 0n, boundary.index);
+    await environment.write({
+      records: initialRecords(
+        identity,
+        boundary,
+        toBinary(HardStateSchema, hardState),
+        bootstrap === undefined ? new Uint8Array(0) : toBinary(MembershipRecordSchema, bootstrap),
+      ),
+      entries: [],
+      removals: [],
+    });
+  } finally {
+    await environment.close();
+  }
+  await syncFile(file);
+  await rename(file, join(dir, LOG_FILE));
+  await rm(`${file}-lock`, { force: true });
+  await syncFolder(dir);
+}
+
+/** The membership that a snapshot brings: the ids are its metadata's, the addresses its descriptor's. */
+function membershipOf(snapshot: Snapshot, before: MembershipRecord): MembershipRecord {
+  const described = fromBinary(SnapshotDescriptorSchema, snapshot.data).membership;
+  const { index } = snapshotPosition(snapshot);
+  return {
+    $typeName: "raftnode.records.v1.MembershipRecord",
+    confState: snapshot.metadata?.confState ?? newConfState(),
+    index: described?.index ?? index,
+    addresses: described?.addresses ?? before.addresses,
+  };
+}
+
+function confStateOf(membership: MembershipRecord): ConfState {
+  return membership.confState ?? newConfState();
+}
+
+function isMember(confState: ConfState | undefined, id: NodeId): boolean {
+  if (confState === undefined) return false;
+  const { voters, learners, votersOutgoing, learnersNext } = confState;
+  return [voters, learners, votersOutgoing, learnersNext].some((ids) => ids.includes(id));
+}
+
+async function exists(file: string): Promise<boolean> {
+  try {
+    await access(file);
+    return true;
+  } catch {
+    return false;
+  }
+}
