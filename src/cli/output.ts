@@ -4,12 +4,18 @@
 export interface Output {
   /** One line of a result, to standard output. */
   line(text: string): void;
+  /** A value, byte for byte; a terminal gets a line break after it. */
+  bytes(value: Uint8Array): void;
   /** One line about what is going on, to standard error: never part of a result. */
   note(text: string): void;
 }
 
 export const processOutput: Output = {
   line: (text) => void process.stdout.write(`${text}\n`),
+  bytes: (value) => {
+    process.stdout.write(value);
+    if (process.stdout.isTTY) process.stdout.write("\n");
+  },
   note: (text) => void process.stderr.write(`${text}\n`),
 };
 

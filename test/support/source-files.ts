@@ -70,7 +70,7 @@ function importsOf(path: string, textWithoutComments: string): ImportedModule[] 
     add(match[2] ?? "", match[1] === undefined ? "value" : "type");
   for (const match of textWithoutComments.matchAll(/\bimport\(\s*"([^"]+)"\s*\)/g))
     add(match[1] ?? "", "value");
-  for (const match of textWithoutComments.matchAll(/new URL\(\s*"(\.[^"]+)",\s*import\.meta\.url/g)) {
+  for (const match of textWithoutComments.matchAll(/new URL\(\s*"(\.[^"]+\.js)",\s*import\.meta\.url/g)) {
     add(match[1] ?? "", "started");
   }
   return found;

@@ -1,0 +1,70 @@
+// Reads what was typed: every mistake is named, with what would have been right. Commander shows it and ends with 2.
+
+import { InvalidArgumentError, Option } from "commander";
+import { parseAddress, parsePeers } from "../placement/config.js";
+
+export const DEFAULT_ENDPOINTS = ["127.0.0.1:7001", "127.0.0.1:7002", "127.0.0.1:7003"];
+const DEFAULT_DEADLINE_MS = 5_000;
+const MAX_UINT64 = (1n << 64n) - 1n;
+
+/** What every command that talks to a cluster takes. */
+export interface ClientOptions {
+  readonly endpoints: readonly string[];
+  readonly deadlineMs: number;
+  readonly json?: boolean;
+}
+
+export function endpointsOption(): Option {
+  return new Option("-e, --endpoints <host:port,...>", "nodes of the cluster; one that answers is enough")
+    .env("PLACEMENT_ENDPOINTS")
+    .default(DEFAULT_ENDPOINTS, DEFAULT_ENDPOINTS.join(","))
+    .argParser(parseEndpoints);
+}
+
+export function deadlineOption(): Option {
+  return new Option("--deadline-ms <milliseconds>", "give up after this long")
+    .default(DEFAULT_DEADLINE_MS)
+    .argParser((text: string) => parseCount(text, 1, 3_600_000));
+}
+
+export function jsonOption(): Option {
+  return new Option("--json", "print JSON instead of text");
+}
+
+export function parseEndpoints(text: string): string[] {
+  return text.split(",").map((part) => parseHostPort(part));
+}
+
+/** `host:port`, as it was typed. */
+export function parseHostPort(text: string): string {
+  rethrowAsUsage(() => parseAddress(text));
+  return text;
+}
+
+/** `1=host:port,2=host:port`, as typed. */
+export function parseMembers(text: string): ReadonlyMap<bigint, string> {
+  return rethrowAsUsage(() => parsePeers(text));
+}
+
+export function parseNodeId(text: string): bigint {
+  if (!/^\d{1,20}$/.test(text)) throw new InvalidArgumentError("A node id is a whole number of at least 1.");
+  const id = BigInt(text);
+  if (id < 1n || id > MAX_UINT64)
+    throw new InvalidArgumentError(`A node id lies between 1 and ${MAX_UINT64}.`);
+  return id;
+}
+
+/** A whole number between two limits, both included. */
+export function parseCount(text: string, least: number, most: number): number {
+  const count = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+  if (count >= least && count <= most) return count;
+  throw new InvalidArgumentError(`It must be a whole number from ${least} to ${most}.`);
+}
+
+function rethrowAsUsage<Result>(parse: () => Result): Result {
+  try {
+    return parse();
+  } catch (error) {
+    throw new InvalidArgumentError(error instanceof Error ? error.message : String(error));
+  }
+}

@@ -1,0 +1,28 @@
+// `placement-center leader`: who leads, and handing that over.
+
+import { Command } from "commander";
+import {
+  type ClientOptions,
+  deadlineOption,
+  endpointsOption,
+  jsonOption,
+  parseNodeId,
+} from "../arguments.js";
+import { withClient } from "../client-session.js";
+import { type Output, toJsonLine } from "../output.js";
+
+export function leaderCommand(output: Output): Command {
+  const command = new Command("leader").summary("hand leadership over");
+  command
+    .command("transfer")
+    .description("Hand leadership over; done when the new leader leads.")
+    .argument("[id]", "of the voter that is to lead; without it the leader chooses", parseNodeId)
+    .addOption(endpointsOption())
+    .addOption(deadlineOption())
+    .addOption(jsonOption())
+    .action(async (id: bigint | undefined, options: ClientOptions) => {
+      const { leaderId } = await withClient(options, "change", (client) => client.transfer(id));
+      output.line(options.json ? toJsonLine({ leaderId }) : `node ${leaderId} leads`);
+    });
+  return command;
+}

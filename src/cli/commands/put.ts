@@ -1,0 +1,44 @@
+// `placement-center put`: writes one key.
+
+import { readFile } from "node:fs/promises";
+import { buffer } from "node:stream/consumers";
+import { Command } from "commander";
+import { type ClientOptions, deadlineOption, endpointsOption, jsonOption } from "../arguments.js";
+import { withClient } from "../client-session.js";
+import { CommandError, ExitStatus } from "../exit-status.js";
+import { type Output, toJsonLine } from "../output.js";
+
+interface PutOptions extends ClientOptions {
+  readonly file?: string;
+}
+
+export function putCommand(output: Output): Command {
+  return new Command("put")
+    .summary("write a key")
+    .description("Write a key; done when a majority of the cluster has it on disk.")
+    .argument("<key>", "1 to 1,024 bytes of UTF-8")
+    .argument("[value]", "text; `-` reads standard input")
+    .option("-f, --file <path>", "take the value from a file, byte for byte")
+    .addOption(endpointsOption())
+    .addOption(deadlineOption())
+    .addOption(jsonOption())
+    .action(async (key: string, text: string | undefined, options: PutOptions) => {
+      const value = await readValue(text, options.file);
+      const { revision } = await withClient(options, "change", (client) => client.set(key, value));
+      output.line(options.json ? toJsonLine({ key, revision }) : `${key}: written at revision ${revision}`);
+    });
+}
+
+async function readValue(text: string | undefined, file: string | undefined): Promise<Uint8Array> {
+  if ((text === undefined) === (file === undefined)) {
+    throw new CommandError(ExitStatus.usage, "give the value either as an argument or with --file");
+  }
+  if (text === "-") return buffer(process.stdin);
+  if (text !== undefined) return new TextEncoder().encode(text);
+  try {
+    return await readFile(file ?? "");
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new CommandError(ExitStatus.usage, `the file of --file cannot be read: ${why}`);
+  }
+}
