@@ -1,7 +1,7 @@
 // How a record stands in LMDB: CRC-32 of key and body, then the body. The key is part of the checksum, so that a
 // record found under another key is not mistaken for a good one.
 
-import { crc32 } from "node:zlib";
+import { crc32 } from "../../storage/checksum.js";
 
 const CHECKSUM_BYTES = 4;
 

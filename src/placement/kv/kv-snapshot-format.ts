@@ -6,10 +6,10 @@
 //
 // The same state gives the same bytes on every node.
 
-import { crc32 } from "node:zlib";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { KvSnapshotHeaderSchema, KvSnapshotTrailerSchema, type KvStoreState } from "../../gen/records_pb.js";
 import type { SnapshotSink } from "../../node/ports.js";
+import { crc32 } from "../../storage/checksum.js";
 import { MAX_KEY_BYTES } from "./kv-limits.js";
 import { openRecord } from "./kv-record-codec.js";
 import type { KvPin, StoredRecord } from "./kv-store.js";

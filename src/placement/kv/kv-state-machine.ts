@@ -2,18 +2,20 @@
 // later, in batches: a write is acknowledged on the strength of the log alone, which keeps every command until
 // `durableIndex` has passed it, so a crash loses nothing: the commands are applied again.
 
-import { mkdirSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import { InvariantViolation } from "../../core/errors.js";
 import type { LogIndex } from "../../core/types.js";
 import { type KvRecord, type KvStoreState, KvStoreStateSchema } from "../../gen/records_pb.js";
+import { RaftNodeError } from "../../node/errors.js";
 import type { Command, Logger, StateMachine, StateMachineSnapshot } from "../../node/ports.js";
+import { makeFolderDurable } from "../../storage/storage-files.js";
 import { applyEncodedCommand } from "./kv-command.js";
 import { KvOverlay } from "./kv-overlay.js";
-import { KvRestore } from "./kv-restore.js";
 import { writeSnapshot } from "./kv-snapshot-format.js";
 import { KvStore } from "./kv-store.js";
+import { KvStoreBuilder } from "./kv-store-builder.js";
 
 const MIB = 1024 * 1024;
 
@@ -60,9 +62,15 @@ export class KvStateMachine implements StateMachine {
    * @throws KvStoreDamaged, with what to do about it; errors of the file system.
    */
   static async open(options: KvStateMachineOptions): Promise<KvStateMachine> {
-    mkdirSync(options.dir, { recursive: true });
-    KvRestore.discardLeftovers(options.dir);
-    return new KvStateMachine(options, await KvStore.open(storePath(options.dir)));
+    const path = storePath(options.dir);
+    await makeFolderDurable(options.dir);
+    await KvStoreBuilder.discardLeftovers(options.dir);
+    if (!existsSync(path)) {
+      const blank = await KvStoreBuilder.begin(options.dir);
+      await blank.fillBlank();
+      await blank.takePlaceOf(path);
+    }
+    return new KvStateMachine(options, await KvStore.open(path));
   }
 
   get appliedIndex(): LogIndex {
@@ -124,11 +132,11 @@ export class KvStateMachine implements StateMachine {
 
   async restore(appliedIndex: LogIndex, body: AsyncIterable<Uint8Array>): Promise<void> {
     this.#throwIfFailed();
-    const restore = await KvRestore.begin(this.#dir);
+    const builder = await KvStoreBuilder.begin(this.#dir);
     try {
-      await restore.fill(appliedIndex, body);
+      await builder.fill(appliedIndex, body);
     } catch (error) {
-      await restore.abandon();
+      await builder.abandon();
       throw error;
     }
     // Nothing is applied meanwhile, so from here on no write begins by itself.
@@ -137,7 +145,7 @@ export class KvStateMachine implements StateMachine {
     this.#store = undefined;
     try {
       await old.close();
-      restore.takePlaceOf(storePath(this.#dir));
+      await builder.takePlaceOf(storePath(this.#dir));
       this.#adopt(await KvStore.open(storePath(this.#dir)));
     } catch (error) {
       throw this.#fail(error);
@@ -244,7 +252,9 @@ export class KvStateMachine implements StateMachine {
 
   #openStore(): KvStore {
     this.#throwIfFailed();
-    if (this.#store === undefined) throw new Error("the key-value store is being replaced by a snapshot");
+    if (this.#store === undefined) {
+      throw new RaftNodeError("readDropped", "the state is being replaced by a snapshot; retry shortly");
+    }
     return this.#store;
   }
 

@@ -1,7 +1,7 @@
 // The records of the key-value store on disk: one LMDB file with two databases, "records" and "about". The only
 // file here that knows LMDB.
 
-import { existsSync } from "node:fs";
+import { stat } from "node:fs/promises";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type Database, open, type RootDatabase } from "lmdb";
 import {
@@ -10,9 +10,10 @@ import {
   type KvStoreState,
   KvStoreStateSchema,
 } from "../../gen/records_pb.js";
+import { inspectLmdbFile } from "../../storage/lmdb-file.js";
+import { StorageFault } from "../../storage/storage-fault.js";
 import type { KvChange } from "./kv-overlay.js";
 import { KvStoreDamaged, openRecord, sealRecord } from "./kv-record-codec.js";
-import { lmdbFileProblem } from "./lmdb-file-problem.js";
 
 const STATE_KEY = Buffer.from("state");
 const INITIAL_MAP_BYTES = 256 * 1024 * 1024;
@@ -58,22 +59,24 @@ export class KvStore {
     this.#about = this.#root.openDB<Buffer, Uint8Array>("about", options);
   }
 
+  /** A new file. */
+  static create(path: string): KvStore {
+    return new KvStore(path);
+  }
+
   /**
-   * Opens the file, or makes an empty one.
-   * @throws KvStoreDamaged when the file is no healthy LMDB file, or does not hold what it says it holds. LMDB
-   *   itself would take the process down over the former.
+   * Opens a file that exists.
+   * @throws KvStoreDamaged when it is no healthy LMDB file, or does not hold what it says it holds. LMDB itself
+   *   would take the process down over the former.
    */
   static async open(path: string): Promise<KvStore> {
-    const problem = existsSync(path) ? lmdbFileProblem(path) : undefined;
-    if (problem !== undefined) throw damaged(path, problem);
+    await requireHealthyFile(path);
     const store = new KvStore(path);
     try {
       const { recordCount } = store.readState();
       const found = BigInt(store.#countRecords());
-      if (found !== recordCount) {
-        throw new KvStoreDamaged(`it should hold ${recordCount} records and holds ${found}`);
-      }
-      return store;
+      if (found === recordCount) return store;
+      throw new KvStoreDamaged(`it should hold ${recordCount} records and holds ${found}`);
     } catch (error) {
       await store.close();
       throw error instanceof KvStoreDamaged ? damaged(path, error.message) : error;
@@ -194,6 +197,18 @@ async function describeFailure(error: unknown): Promise<string> {
     return words;
   } catch (reason) {
     return `${words} (${reason instanceof Error ? reason.message : String(reason)})`;
+  }
+}
+
+async function requireHealthyFile(path: string): Promise<void> {
+  try {
+    const { lastPage, pageBytes } = await inspectLmdbFile(path);
+    const { size } = await stat(path);
+    const needed = (lastPage + 1n) * BigInt(pageBytes);
+    // LMDB would read behind the end of the file, which ends the process.
+    if (BigInt(size) < needed) throw damaged(path, `it has ${size} bytes of the ${needed} that it needs`);
+  } catch (error) {
+    throw error instanceof StorageFault ? damaged(path, `${error.code}: it is no complete LMDB file`) : error;
   }
 }
 

@@ -1,7 +1,7 @@
 // The key-value state machine on a real LMDB file: what commands do, what they answer when they make no sense, that
 // answers do not wait for the disk while memory is bounded, and that a reopened store goes on where it was.
 
-import { writeFileSync } from "node:fs";
+import { statSync, truncateSync, writeFileSync } from "node:fs";
 import { open as openFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
@@ -168,14 +168,23 @@ describe("durability", () => {
 
 describe("damaged files", () => {
   test.each([
-    ["empty", Buffer.alloc(0), /it has 0 bytes/],
-    ["full of zeros", Buffer.alloc(64 * 1024), /does not begin like an LMDB file/],
-    ["a text", Buffer.alloc(64 * 1024, "hello "), /does not begin like an LMDB file/],
+    ["empty", Buffer.alloc(0), /truncated/],
+    ["full of zeros", Buffer.alloc(64 * 1024), /notLmdb/],
+    ["a text", Buffer.alloc(64 * 1024, "hello "), /notLmdb/],
   ])("a file that is %s is refused with a sentence, and the process lives", async (_, content, message) => {
     const dir = temporaryFolder(onTestFinished);
     writeFileSync(join(dir, "state.mdb"), content);
     await expect(KvStateMachine.open({ dir })).rejects.toThrow(message);
     await expect(KvStateMachine.open({ dir })).rejects.toThrow(/move the folder .* away, and start again/);
+  });
+
+  test("a file that was cut short is refused: LMDB would read behind its end", async () => {
+    const { dir, machine } = await openMachine();
+    await applyAll(machine, [setCommand(1n, "a", "x".repeat(500_000))]);
+    await machine.close();
+    const path = join(dir, "state.mdb");
+    truncateSync(path, statSync(path).size - 4096);
+    await expect(KvStateMachine.open({ dir })).rejects.toThrow(/bytes of the \d+ that it needs/);
   });
 
   test("a value that changed on disk is noticed when it is read", async () => {

@@ -1,30 +1,37 @@
-// Builds a store from a snapshot's body in a file beside the present one, then lets it take its place by one rename:
-// whenever the process dies, either the old file or the complete new one is found.
+// Makes a store, blank or from a snapshot's body, in a file beside the present one, then lets it take its place by one
+// rename: whenever the process dies, either the old file or the complete new one is found.
 
-import { closeSync, fsyncSync, openSync, renameSync, rmSync } from "node:fs";
+import { rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import { type KvStoreState, KvStoreStateSchema } from "../../gen/records_pb.js";
+import { syncFolder } from "../../storage/storage-files.js";
 import { KvSnapshotInvalid, readSnapshot } from "./kv-snapshot-format.js";
 import { KvStore, type StoredRecord } from "./kv-store.js";
 
 const BATCH_BYTES = 4 * 1024 * 1024;
 
-export class KvRestore {
+export class KvStoreBuilder {
   private constructor(
     readonly path: string,
     readonly store: KvStore,
   ) {}
 
-  /** Removes what an earlier, interrupted restore left behind. */
-  static discardLeftovers(dir: string): void {
-    removeStore(incomingPath(dir));
+  /** Removes what was left behind half done. */
+  static async discardLeftovers(dir: string): Promise<void> {
+    await removeStore(incomingPath(dir));
   }
 
-  static async begin(dir: string): Promise<KvRestore> {
-    KvRestore.discardLeftovers(dir);
+  static async begin(dir: string): Promise<KvStoreBuilder> {
+    await KvStoreBuilder.discardLeftovers(dir);
     const path = incomingPath(dir);
-    return new KvRestore(path, await KvStore.open(path));
+    return new KvStoreBuilder(path, KvStore.create(path));
+  }
+
+  /** Leaves the store empty. */
+  async fillBlank(): Promise<void> {
+    await this.store.writeStored([], create(KvStoreStateSchema));
+    await this.store.close();
   }
 
   /**
@@ -56,14 +63,14 @@ export class KvRestore {
 
   async abandon(): Promise<void> {
     await this.store.close();
-    removeStore(this.path);
+    await removeStore(this.path);
   }
 
   /** Both stores must be closed. */
-  takePlaceOf(path: string): void {
-    renameSync(this.path, path);
-    removeStore(this.path);
-    syncDirectory(dirname(path));
+  async takePlaceOf(path: string): Promise<void> {
+    await rename(this.path, path);
+    await removeStore(this.path);
+    await syncFolder(dirname(path));
   }
 }
 
@@ -71,17 +78,7 @@ function incomingPath(dir: string): string {
   return join(dir, "incoming.mdb");
 }
 
-function removeStore(path: string): void {
-  rmSync(path, { force: true });
-  rmSync(`${path}-lock`, { force: true });
-}
-
-/** A rename is durable only when the directory is. */
-function syncDirectory(dir: string): void {
-  const handle = openSync(dir, "r");
-  try {
-    fsyncSync(handle);
-  } finally {
-    closeSync(handle);
-  }
+async function removeStore(path: string): Promise<void> {
+  await rm(path, { force: true });
+  await rm(`${path}-lock`, { force: true });
 }

@@ -1,0 +1,111 @@
+// Connect transports to other nodes by address, each on one HTTP/2 session that is kept and reused. Tells calls
+// that never left this process from those whose outcome nobody knows.
+
+import type { OutgoingHttpHeaders } from "node:http2";
+import type { Transport } from "@connectrpc/connect";
+import { ConnectError } from "@connectrpc/connect";
+import { createConnectTransport } from "@connectrpc/connect-node";
+import type { Clock } from "../node/ports.js";
+import { systemClock } from "../node/system-clock.js";
+import type { PeerDialer } from "../services/leader-calls.js";
+import { Http2Session } from "../transport/http2-session.js";
+import { maxRequestBytes, type TransportLimits, transportLimits } from "../transport/limits.js";
+import { classifyFailure, describeError, TransportError } from "../transport/transport-errors.js";
+
+export interface ConnectDialerOptions {
+  readonly clock?: Clock | undefined;
+  /** In [0, 1); for jitter. Default: `Math.random`. */
+  readonly random?: (() => number) | undefined;
+  readonly limits?: Partial<TransportLimits> | undefined;
+  /** Sessions kept at most; the one that was used least recently goes first. Default 64. */
+  readonly maxSessions?: number | undefined;
+}
+
+interface Dialled {
+  readonly session: Http2Session;
+  readonly transport: Transport;
+}
+
+export class ConnectDialer implements PeerDialer {
+  readonly #options: ConnectDialerOptions;
+  readonly #limits: TransportLimits;
+  /** In the order of use. */
+  readonly #dialled = new Map<string, Dialled>();
+  readonly #closing = new Set<Promise<void>>();
+  #closed = false;
+
+  constructor(options: ConnectDialerOptions = {}) {
+    this.#options = options;
+    this.#limits = transportLimits(options.limits);
+  }
+
+  /** @throws TransportError after `close` */
+  dial(address: string): Transport {
+    if (this.#closed) throw new TransportError("stopped", "the connections to other nodes were closed");
+    const known = this.#dialled.get(address);
+    this.#dialled.delete(address);
+    const dialled = known ?? this.#open(address);
+    this.#dialled.set(address, dialled);
+    this.#evict();
+    return dialled.transport;
+  }
+
+  neverSent(error: unknown): boolean {
+    // A bare Connect code is the word of whoever answered, a proxy perhaps; only what was seen here is proof.
+    const seenHere = error instanceof ConnectError ? error.cause : error;
+    if (!(seenHere instanceof Error) || seenHere instanceof ConnectError) return false;
+    const failure = classifyFailure(seenHere);
+    return failure === "refused" || failure === "closing";
+  }
+
+  /** Lets calls that are under way finish, within the limits' `closeGraceMs`. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const { session } of this.#dialled.values()) this.#closeSession(session);
+    this.#dialled.clear();
+    await Promise.all(this.#closing);
+  }
+
+  #open(address: string): Dialled {
+    const baseUrl = `http://${address}`;
+    const session = new Http2Session({
+      authority: baseUrl,
+      clock: this.#options.clock ?? systemClock,
+      random: this.#options.random ?? Math.random,
+      limits: this.#limits,
+    });
+    const maxBytes = maxRequestBytes(this.#limits);
+    const transport = createConnectTransport({
+      baseUrl,
+      httpVersion: "2",
+      sessionManager: {
+        authority: session.authority,
+        request: (method: string, path: string, headers: OutgoingHttpHeaders, options: object) =>
+          session.request(method, path, headers, options).catch((error: unknown) => {
+            // Whatever the session failed of, and even if that was long ago: this call had no stream.
+            throw new TransportError("refused", describeError(error), error);
+          }),
+        notifyResponseByteRead: (stream) => session.notifyResponseByteRead(stream),
+      },
+      // Compression shares the thread pool with the disk.
+      acceptCompression: [],
+      readMaxBytes: maxBytes,
+      writeMaxBytes: maxBytes,
+    });
+    return { session, transport };
+  }
+
+  #evict(): void {
+    if (this.#dialled.size <= (this.#options.maxSessions ?? 64)) return;
+    for (const [address, { session }] of this.#dialled) {
+      this.#dialled.delete(address);
+      this.#closeSession(session);
+      return;
+    }
+  }
+
+  #closeSession(session: Http2Session): void {
+    const closing = session.close().finally(() => this.#closing.delete(closing));
+    this.#closing.add(closing);
+  }
+}

@@ -1,0 +1,94 @@
+// What a PlacementClient throws: one class, whose fields say what may be concluded.
+
+import { Code, ConnectError } from "@connectrpc/connect";
+import { ErrorDetail_Outcome } from "../gen/service_pb.js";
+import { errorDetail } from "../services/connect-errors.js";
+
+/**
+ * - `notApplied`: nothing was changed and nothing will be: safe to send again.
+ * - `unknown`: a change was sent, and may or may not take effect, now or later.
+ */
+export type WriteOutcome = "notApplied" | "unknown";
+
+export class PlacementError extends Error {
+  override readonly name = "PlacementError";
+
+  constructor(
+    message: string,
+    /** A stable word: those of docs/errors.md, or `unreachable` when no endpoint could be connected to. */
+    readonly reason: string,
+    /** Of a read: always `notApplied`. */
+    readonly outcome: WriteOutcome,
+    /** The node that answered or failed last. */
+    readonly endpoint: string | undefined,
+    cause: unknown,
+  ) {
+    super(message, { cause });
+  }
+}
+
+/** What one failed attempt tells. */
+export interface Failure {
+  readonly endpoint: string;
+  readonly reason: string;
+  readonly message: string;
+  /** The attempt certainly changed nothing. */
+  readonly notApplied: boolean;
+  /** Asking again, there or elsewhere, may help. */
+  readonly mayPass: boolean;
+  /** Who leads, if the answer said so. */
+  readonly leaderAddress: string | undefined;
+  readonly cause: unknown;
+}
+
+/** Reasons of which another attempt, here or on another node, may be rid. */
+const PASSING_REASONS: ReadonlySet<string> = new Set([
+  "notLeader",
+  "proposalDropped",
+  "noLeader",
+  "readDropped",
+  "inboxFull",
+  "nodeStopped",
+  "outcomeUnknown",
+]);
+
+export function failureOf(
+  error: unknown,
+  endpoint: string,
+  changes: boolean,
+  neverSent: (error: unknown) => boolean,
+): Failure {
+  const detail = errorDetail(error);
+  const cause = error;
+  const message = error instanceof ConnectError ? error.rawMessage : String(error);
+  if (detail !== undefined) {
+    const notApplied = !changes || detail.outcome === ErrorDetail_Outcome.NOT_APPLIED;
+    return {
+      endpoint,
+      reason: detail.reason,
+      message,
+      notApplied,
+      mayPass: PASSING_REASONS.has(detail.reason),
+      leaderAddress: detail.leaderAddress === "" ? undefined : detail.leaderAddress,
+      cause,
+    };
+  }
+  const common = { endpoint, message: `${endpoint}: ${message}`, leaderAddress: undefined, cause };
+  if (neverSent(error)) return { ...common, reason: "unreachable", notApplied: true, mayPass: true };
+  const code = error instanceof ConnectError ? error.code : Code.Unknown;
+  if (REFUSING_CODES.has(code)) {
+    return { ...common, reason: Code[code].toLowerCase(), notApplied: true, mayPass: false };
+  }
+  const reason = code === Code.DeadlineExceeded ? "deadlineExceeded" : "connectionLost";
+  return { ...common, reason, notApplied: !changes, mayPass: true };
+}
+
+/** Answers that mean "not in this form", from whatever listens there. */
+const REFUSING_CODES: ReadonlySet<Code> = new Set([
+  Code.InvalidArgument,
+  Code.NotFound,
+  Code.PermissionDenied,
+  Code.Unauthenticated,
+  Code.Unimplemented,
+  Code.ResourceExhausted,
+]);
