@@ -10,11 +10,19 @@
 
 import { type Message, MessageType } from "../../gen/eraftpb_pb.js";
 import { InvariantViolation, invariant } from "../errors.js";
-import { NO_NODE, type Term } from "../types.js";
+import { NO_NODE, type NodeId, type Term } from "../types.js";
 import type { RaftState } from "./state.js";
+
+/** A MsgAppend that waits to be taken and may still be added to. */
+export interface OpenAppend {
+  readonly message: Message;
+  /** The encoded size of its entries. */
+  bytes: number;
+}
 
 export class Outbox {
   #now: Message[] = [];
+  readonly #openAppends = new Map<NodeId, OpenAppend>();
   #persisted: Message[] = [];
   /** The term of a vote for itself that counts when the hard state holding it is durable. */
   #selfVote: Term | undefined;
@@ -23,9 +31,13 @@ export class Outbox {
     return this.#now.length === 0 && this.#persisted.length === 0 && this.#selfVote === undefined;
   }
 
-  /** Messages that wait to be taken, in the order they were made: what `batchAppend` may still add to. */
-  get queued(): readonly Message[] {
-    return this.#now;
+  /** The last append to this peer that has not been taken yet: what `batchAppend` adds to. */
+  openAppend(to: NodeId): OpenAppend | undefined {
+    return this.#openAppends.get(to);
+  }
+
+  keepOpen(append: OpenAppend): void {
+    this.#openAppends.set(append.message.to, append);
   }
 
   push(message: Message): void {
@@ -35,6 +47,8 @@ export class Outbox {
   takeNow(): Message[] {
     const taken = this.#now;
     if (taken.length > 0) this.#now = [];
+    // From here on the message is the embedder's.
+    if (this.#openAppends.size > 0) this.#openAppends.clear();
     return taken;
   }
 

@@ -1,6 +1,6 @@
 // What a leader sends on its own account: appends, snapshots for those the log cannot help, heartbeats.
 
-import { type Entry, type Message, MessageType } from "../../gen/eraftpb_pb.js";
+import { type Entry, MessageType } from "../../gen/eraftpb_pb.js";
 import { InvariantViolation, StorageError } from "../errors.js";
 import type { GetEntriesContext } from "../log/storage.js";
 import { entriesSize, NO_BYTES, newMessage, snapshotPosition } from "../messages.js";
@@ -58,14 +58,16 @@ function maybeSendAppend(
   if (entries === undefined) return false;
   if (entries === "compacted") return sendSnapshot(raft, to, progress);
   if (entries.length === 0 && !allowEmpty) return false;
-  if (raft.settings.batchAppend && addToQueuedAppend(raft, to, progress, entries)) return true;
+  const bytes = entriesSize(entries);
+  if (raft.settings.batchAppend && addToOpenAppend(raft, to, progress, entries, bytes)) return true;
   const message = newMessage(MessageType.MsgAppend, to);
   message.index = previousIndex;
   message.logTerm = previousTerm;
   message.commit = raft.log.committed;
   message.entries = [...entries];
-  progress.sentEntries(entries.length, entriesSize(entries));
+  progress.sentEntries(entries.length, bytes);
   send(raft, message);
+  if (raft.settings.batchAppend) raft.outbox.keepOpen({ message, bytes });
   return true;
 }
 
@@ -94,32 +96,24 @@ function readEntries(
  * Adds entries to a MsgAppend that waits in the outbox, if they follow on it and fit. raft-rs: `try_batching`,
  * which ignores the size limit.
  */
-function addToQueuedAppend(
+function addToOpenAppend(
   raft: RaftState,
   to: NodeId,
   progress: Progress,
   entries: readonly Entry[],
+  bytes: number,
 ): boolean {
-  const queued = lastQueuedAppend(raft.outbox.queued, to);
-  if (queued === undefined) return false;
-  const follows = queued.index + BigInt(queued.entries.length) === progress.nextIdx - 1n;
-  if (!follows) return false;
-  if (entries.length > 0) {
-    const size = entriesSize(queued.entries) + entriesSize(entries);
-    if (size > raft.settings.maxSizePerMsg) return false;
-    for (const entry of entries) queued.entries.push(entry);
-    progress.sentEntries(entries.length, entriesSize(entries));
-  }
-  queued.commit = raft.log.committed;
+  const open = raft.outbox.openAppend(to);
+  if (open === undefined) return false;
+  const { message } = open;
+  const follows = message.index + BigInt(message.entries.length) === progress.nextIdx - 1n;
+  if (!follows || open.bytes + bytes > raft.settings.maxSizePerMsg) return false;
+  for (const entry of entries) message.entries.push(entry);
+  open.bytes += bytes;
+  message.commit = raft.log.committed;
+  if (open.bytes === bytes) progress.sentEntries(entries.length, bytes);
+  else progress.addedToLastAppend(entries.length, bytes);
   return true;
-}
-
-function lastQueuedAppend(queued: readonly Message[], to: NodeId): Message | undefined {
-  for (let position = queued.length - 1; position >= 0; position -= 1) {
-    const message = queued[position];
-    if (message?.to === to && message.msgType === MessageType.MsgAppend) return message;
-  }
-  return undefined;
 }
 
 function sendSnapshot(raft: RaftState, to: NodeId, progress: Progress): boolean {

@@ -73,6 +73,18 @@ export class Inflights {
     this.#bytes += bytes;
   }
 
+  /**
+   * Takes in that the message added last was given more entries before it left.
+   * @throws InvariantViolation when no message is under way.
+   */
+  growLast(lastIndex: LogIndex, bytes: number): void {
+    invariant(this.#count > 0, () => `there is no append that entries up to ${lastIndex} were added to`);
+    const slot = (this.#start + this.#count - 1) % this.#lastIndexes.length;
+    this.#lastIndexes[slot] = lastIndex;
+    this.#sizes[slot] = (this.#sizes[slot] ?? 0) + bytes;
+    this.#bytes += bytes;
+  }
+
   /** Frees every message whose last index is at most `index`. An older index, or an empty window, is no matter. */
   freeTo(index: LogIndex): void {
     const slots = this.#lastIndexes.length;

@@ -198,4 +198,20 @@ export class Progress {
         assertNever(this.state);
     }
   }
+
+  /**
+   * Takes in that `count` entries of `bytes` together were added to the append that was sent last and has not left
+   * yet. It stays one message of the window.
+   */
+  addedToLastAppend(count: number, bytes: number): void {
+    if (count === 0) return;
+    if (this.state !== "Replicate" || this.inflights.count === 0) {
+      this.sentEntries(count, bytes);
+      return;
+    }
+    const lastIndex = this.nextIdx + BigInt(count) - 1n;
+    this.inflights.growLast(lastIndex, bytes);
+    this.optimisticUpdate(lastIndex);
+    this.paused = this.inflights.full();
+  }
 }
