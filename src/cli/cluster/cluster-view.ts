@@ -32,32 +32,29 @@ export function formatClusterView(nodes: readonly NodeView[]): string[] {
 
 function formatNode(node: NodeView): string {
   const id = String(node.id).padEnd(4);
+  if (node.kind !== "running") return `${id}  ${inWords(node)}`;
+  const counters = [node.term, node.commit, node.applied].map((count) =>
+    String(count).padStart(COUNTER_WIDTH),
+  );
+  return [id, node.role.padEnd(13), ...counters].join("  ");
+}
+
+function inWords(node: NodeView): string {
   switch (node.kind) {
     case "starting":
-      return `${id}  starting`;
+      return "starting";
     case "silent":
-      return `${id}  not answering`;
+      return "not answering";
     case "stopped":
-      return `${id}  ${node.how}`;
-    case "running": {
-      const counters = [node.term, node.commit, node.applied].map((count) =>
-        String(count).padStart(COUNTER_WIDTH),
-      );
-      return [id, node.role.padEnd(13), ...counters].join("  ");
-    }
+      return node.how;
+    case "running":
+      return `${node.role} term ${node.term} commit ${node.commit} applied ${node.applied}`;
   }
 }
 
 /** All nodes in one line, for logs and pipes. */
 export function formatClusterLine(nodes: readonly NodeView[]): string {
-  return nodes
-    .map((node) => {
-      if (node.kind === "running") {
-        return `node ${node.id} ${node.role} term ${node.term} commit ${node.commit} applied ${node.applied}`;
-      }
-      return `node ${node.id} ${node.kind === "stopped" ? node.how : node.kind === "silent" ? "not answering" : "starting"}`;
-    })
-    .join(" | ");
+  return nodes.map((node) => `node ${node.id} ${inWords(node)}`).join(" | ");
 }
 
 export interface Screen {
@@ -98,9 +95,11 @@ export class ClusterDisplay {
   }
 
   #redraw(lines: readonly string[]): void {
-    this.#erase();
     // A line that wraps would take two rows, and the next redraw would start one row too low.
-    this.#drawn = lines.map((line) => line.slice(0, Math.max(this.#screen.columns - 1, 1)));
+    const fitting = lines.map((line) => line.slice(0, Math.max(this.#screen.columns - 1, 1)));
+    if (fitting.join("\n") === this.#drawn.join("\n")) return;
+    this.#erase();
+    this.#drawn = fitting;
     this.#screen.write(this.#drawn.map((line) => `${line}\n`).join(""));
   }
 
@@ -111,7 +110,7 @@ export class ClusterDisplay {
 
   #append(nodes: readonly NodeView[], nowMs: number): void {
     const state = nodes
-      .map((node) => (node.kind === "running" ? `${node.role} ${node.term}` : formatNode(node)))
+      .map((node) => (node.kind === "running" ? `${node.role} ${node.term}` : inWords(node)))
       .join("|");
     const line = formatClusterLine(nodes);
     const isDue = nowMs - this.#lastLineAtMs >= PROGRESS_LINE_MS && line !== this.#lastLine;

@@ -15,7 +15,7 @@ export function deleteCommand(output: Output, end: (status: ExitStatus) => void)
     .addOption(deadlineOption())
     .addOption(jsonOption())
     .action(async (key: string, options: ClientOptions) => {
-      const { deleted, revision } = await withClient(options, "change", (client) => client.delete(key));
+      const { deleted, revision } = await withClient(options, (client) => client.delete(key));
       if (!deleted) end(ExitStatus.notFound);
       if (options.json) output.line(toJsonLine({ key, deleted, revision }));
       else if (deleted) output.line(`${key}: deleted at revision ${revision}`);

@@ -15,7 +15,7 @@ export function existsCommand(output: Output, end: (status: ExitStatus) => void)
     .addOption(deadlineOption())
     .addOption(jsonOption())
     .action(async (key: string, options: ClientOptions) => {
-      const { exists } = await withClient(options, "read", (client) => client.exists(key));
+      const exists = await withClient(options, (client) => client.exists(key));
       if (!exists) end(ExitStatus.notFound);
       output.line(options.json ? toJsonLine({ key, exists }) : String(exists));
     });

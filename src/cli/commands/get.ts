@@ -1,6 +1,7 @@
 // `placement-center get`: reads one key.
 
 import { Command } from "commander";
+import type { KvEntry } from "../../placement/client.js";
 import { type ClientOptions, deadlineOption, endpointsOption, jsonOption } from "../arguments.js";
 import { withClient } from "../client-session.js";
 import { ExitStatus } from "../exit-status.js";
@@ -20,23 +21,20 @@ export function getCommand(output: Output, end: (status: ExitStatus) => void): C
     .addOption(deadlineOption())
     .addOption(jsonOption())
     .action(async (key: string, options: GetOptions) => {
-      const serializable = options.serializable ?? false;
-      const found = await withClient(options, "read", (client) => client.get(key, { serializable }));
-      if (!found.found) end(ExitStatus.notFound);
-      if (options.json) {
-        const { value, createRevision, modRevision, version } = found;
-        const base64 = Buffer.from(value).toString("base64");
-        const text = textOf(value);
-        output.line(
-          toJsonLine(
-            found.found
-              ? { key, found: true, value: base64, text, createRevision, modRevision, version }
-              : { key, found: false },
-          ),
-        );
-      } else if (found.found) output.bytes(found.value);
-      else output.note(`${key}: no such key`);
+      const consistency = options.serializable === true ? "serializable" : "linearizable";
+      const entry = await withClient(options, (client) => client.get(key, { consistency }));
+      if (entry === undefined) end(ExitStatus.notFound);
+      if (options.json) output.line(toJsonLine(toJson(key, entry)));
+      else if (entry === undefined) output.note(`${key}: no such key`);
+      else output.bytes(entry.value);
     });
+}
+
+function toJson(key: string, entry: KvEntry | undefined): object {
+  if (entry === undefined) return { key, found: false };
+  const { value, createRevision, modRevision, version } = entry;
+  const base64 = Buffer.from(value).toString("base64");
+  return { key, found: true, value: base64, text: textOf(value), createRevision, modRevision, version };
 }
 
 /** The value as text, for readers of JSON; undefined when it is none. */

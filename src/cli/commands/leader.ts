@@ -21,7 +21,7 @@ export function leaderCommand(output: Output): Command {
     .addOption(deadlineOption())
     .addOption(jsonOption())
     .action(async (id: bigint | undefined, options: ClientOptions) => {
-      const { leaderId } = await withClient(options, "change", (client) => client.transfer(id));
+      const leaderId = await withClient(options, (client) => client.transfer(id));
       output.line(options.json ? toJsonLine({ leaderId }) : `node ${leaderId} leads`);
     });
   return command;

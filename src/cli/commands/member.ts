@@ -1,7 +1,7 @@
 // `placement-center member`: who belongs to the cluster, and changes of that.
 
 import { Command } from "commander";
-import type { Membership } from "../../gen/service_pb.js";
+import type { ClusterMembers } from "../../placement/client.js";
 import {
   type ClientOptions,
   deadlineOption,
@@ -18,7 +18,7 @@ interface ForceOptions extends ClientOptions {
 }
 
 export function memberCommand(output: Output): Command {
-  const show = (membership: Membership | undefined, options: ClientOptions): void => {
+  const show = (membership: ClusterMembers, options: ClientOptions): void => {
     for (const line of options.json ? [toJson(membership)] : toTable(membership)) output.line(line);
   };
   const command = new Command("member").summary("list, add, promote and remove members");
@@ -26,7 +26,7 @@ export function memberCommand(output: Output): Command {
     .command("list")
     .description("Show the members, as the node that answers first has applied them.")
     .action(async (options: ClientOptions) => {
-      const { membership } = await withClient(options, "read", (client) => client.members());
+      const membership = await withClient(options, (client) => client.members());
       show(membership, options);
     });
   command
@@ -35,7 +35,7 @@ export function memberCommand(output: Output): Command {
     .argument("<id>", "a number that no node of this cluster ever had", parseNodeId)
     .argument("<host:port>", "where the others reach it: its --advertise", parseHostPort)
     .action(async (id: bigint, address: string, options: ClientOptions) => {
-      const { membership } = await withClient(options, "change", (client) => client.addLearner(id, address));
+      const membership = await withClient(options, (client) => client.addLearner(id, address));
       show(membership, options);
     });
   command
@@ -45,7 +45,7 @@ export function memberCommand(output: Output): Command {
     .option("--force", "promote it although it lags")
     .action(async (id: bigint, options: ForceOptions) => {
       const force = options.force ?? false;
-      const { membership } = await withClient(options, "change", (client) => client.promote(id, { force }));
+      const membership = await withClient(options, (client) => client.promote(id, { force }));
       show(membership, options);
     });
   command
@@ -55,7 +55,7 @@ export function memberCommand(output: Output): Command {
     .option("--force", "remove it although the remaining voters that answer are no majority")
     .action(async (id: bigint, options: ForceOptions) => {
       const force = options.force ?? false;
-      const { membership } = await withClient(options, "change", (client) => client.remove(id, { force }));
+      const membership = await withClient(options, (client) => client.remove(id, { force }));
       show(membership, options);
     });
   for (const child of command.commands) {
@@ -64,17 +64,17 @@ export function memberCommand(output: Output): Command {
   return command;
 }
 
-function toTable(membership: Membership | undefined): string[] {
-  const rows = (membership?.members ?? []).map((member) => [
+function toTable(membership: ClusterMembers): string[] {
+  const rows = membership.members.map((member) => [
     String(member.id),
     member.address,
     member.learner ? "learner" : "voter",
   ]);
   const table = formatTable(["id", "address", "role"], rows, new Set(["id"]));
-  return membership?.joint ? [...table, "", "A change of members is under way."] : table;
+  return membership.joint ? [...table, "", "A change of members is under way."] : table;
 }
 
-function toJson(membership: Membership | undefined): string {
-  const members = (membership?.members ?? []).map(({ id, address, learner }) => ({ id, address, learner }));
-  return toJsonLine({ members, index: membership?.index ?? 0n, joint: membership?.joint ?? false });
+function toJson(membership: ClusterMembers): string {
+  const members = membership.members.map(({ id, address, learner }) => ({ id, address, learner }));
+  return toJsonLine({ members, index: membership.index, joint: membership.joint });
 }

@@ -24,7 +24,7 @@ export function putCommand(output: Output): Command {
     .addOption(jsonOption())
     .action(async (key: string, text: string | undefined, options: PutOptions) => {
       const value = await readValue(text, options.file);
-      const { revision } = await withClient(options, "change", (client) => client.set(key, value));
+      const { revision } = await withClient(options, (client) => client.set(key, value));
       output.line(options.json ? toJsonLine({ key, revision }) : `${key}: written at revision ${revision}`);
     });
 }

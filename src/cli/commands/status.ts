@@ -12,6 +12,8 @@ type NodeAnswer =
   | { readonly endpoint: string; readonly metrics: MetricsResponse }
   | { readonly endpoint: string; readonly problem: string };
 
+const NODE_DEADLINE_MS = 2_000;
+
 export function statusCommand(output: Output): Command {
   return new Command("status")
     .summary("show what every node knows about itself")
@@ -22,12 +24,14 @@ export function statusCommand(output: Output): Command {
     .addOption(deadlineOption())
     .addOption(jsonOption())
     .action(async (options: ClientOptions) => {
-      const answers = await withClient(options, "read", (client) =>
+      // One node that is down shall not hold up what the others have to say.
+      const deadlineMs = Math.min(options.deadlineMs, NODE_DEADLINE_MS);
+      const answers = await withClient(options, (client) =>
         Promise.all(
           options.endpoints.map((endpoint) =>
-            client.metrics(endpoint).then(
+            client.metrics(endpoint, { deadlineMs }).then(
               (metrics): NodeAnswer => ({ endpoint, metrics }),
-              (error): NodeAnswer => ({ endpoint, problem: problemOf(error, endpoint) }),
+              (error): NodeAnswer => ({ endpoint, problem: problemOf(error) }),
             ),
           ),
         ),
@@ -42,8 +46,8 @@ export function statusCommand(output: Output): Command {
     });
 }
 
-function problemOf(error: unknown, endpoint: string): string {
-  const known = toCommandError(error, "read", [endpoint]);
+function problemOf(error: unknown): string {
+  const known = toCommandError(error);
   return known instanceof Error ? known.message : String(known);
 }
 

@@ -2,9 +2,9 @@
 // over, shrinks, and at the end every acknowledged record is looked for on every member.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import { ConnectError } from "@connectrpc/connect";
 import { Role } from "../../gen/service_pb.js";
-import { PlacementClient } from "../../placement/client.js";
+import { type KvEntry, PlacementClient } from "../../placement/client.js";
+import { PlacementError } from "../../placement/client-error.js";
 import { CommandError, ExitStatus } from "../exit-status.js";
 import { DemoCluster } from "./demo-cluster.js";
 import type { DemoRecord } from "./records.js";
@@ -24,6 +24,7 @@ const FOUNDERS = 3;
 const NEWCOMER = 4;
 const WRITERS = 4;
 const CALL_DEADLINE_MS = 2_000;
+const METRICS_DEADLINE_MS = 500;
 const STEP_DEADLINE_MS = 30_000;
 const RETRY_PAUSE_MS = 25;
 
@@ -187,10 +188,8 @@ class Demo {
       const one = clientOf(this.#cluster, [id]);
       try {
         for (const record of this.#records) {
-          const read = () => one.get(record.key, { serializable: true });
-          const { found, value } = await this.#untilItWorks(`reading ${record.key}`, read);
-          const isThere = found && Buffer.compare(value, record.value) === 0;
-          if (!isThere && this.#acknowledged.has(record)) lost.add(record);
+          const entry = await this.#read(one, record, "serializable");
+          if (!isSame(record, entry) && this.#acknowledged.has(record)) lost.add(record);
         }
       } finally {
         await one.close();
@@ -198,12 +197,15 @@ class Demo {
       this.#say(`node ${id}: ${this.#records.length} records read back and compared`);
     }
     for (const record of this.#records) {
-      const read = () => this.#client.get(record.key);
-      const { found, value } = await this.#untilItWorks(`reading ${record.key}`, read);
-      if (!found || Buffer.compare(value, record.value) !== 0) lost.add(record);
+      const entry = await this.#read(this.#client, record, "linearizable");
+      if (!isSame(record, entry) && this.#acknowledged.has(record)) lost.add(record);
     }
     this.#say(`linearizable: ${this.#records.length} records read back and compared`);
     return lost.size;
+  }
+
+  #read(client: PlacementClient, { key }: DemoRecord, consistency: "linearizable" | "serializable") {
+    return this.#untilItWorks(`reading ${key}`, () => client.get(key, { consistency }));
   }
 
   async #findLeader(): Promise<number> {
@@ -241,7 +243,11 @@ class Demo {
   /** Of those that answer. */
   async #metricsOf(ids: readonly number[]) {
     const answers = await Promise.all(
-      ids.map((id) => this.#client.metrics(this.#cluster.address(id)).catch(() => undefined)),
+      ids.map((id) =>
+        this.#client
+          .metrics(this.#cluster.address(id), { deadlineMs: METRICS_DEADLINE_MS })
+          .catch(() => undefined),
+      ),
     );
     return answers.filter((answer) => answer !== undefined);
   }
@@ -267,14 +273,13 @@ class Demo {
 
   /** Repeats a call that is harmless to repeat. */
   async #untilItWorks<Result>(what: string, call: () => Promise<Result>): Promise<Result> {
-    const results: Result[] = [];
+    let result: { readonly value: Result } | undefined;
     await this.#until(what, async () => {
-      results.push(await call());
+      result = { value: await call() };
       return true;
     });
-    const [result] = results;
     if (result === undefined) throw failure(`${what} gave no result`);
-    return result;
+    return result.value;
   }
 
   async #until(what: string, attempt: () => Promise<boolean>): Promise<void> {
@@ -284,7 +289,7 @@ class Demo {
       try {
         if (await attempt()) return;
       } catch (error) {
-        if (!(error instanceof ConnectError)) throw error;
+        if (!(error instanceof PlacementError)) throw error;
         lastError = `; the last answer was: ${error.message}`;
       }
       const [dead] = this.#cluster.unexpectedlyDead;
@@ -301,6 +306,10 @@ class Demo {
     const seconds = ((performance.now() - this.#startedAtMs) / 1000).toFixed(1).padStart(5);
     this.#tell(`${seconds} s  ${what}`);
   }
+}
+
+function isSame(record: DemoRecord, entry: KvEntry | undefined): boolean {
+  return entry !== undefined && Buffer.compare(entry.value, record.value) === 0;
 }
 
 function failure(message: string): CommandError {

@@ -1,6 +1,7 @@
 // Why a node could not start, as a sentence that says what to do.
 
 import { PlacementConfigInvalid } from "../../placement/config.js";
+import { StorageFault } from "../../storage/storage-fault.js";
 import { CommandError, ExitStatus } from "../exit-status.js";
 
 export function describeStartFailure(
@@ -8,6 +9,7 @@ export function describeStartFailure(
   options: { readonly listen: string; readonly data: string },
 ): unknown {
   if (error instanceof PlacementConfigInvalid) return new CommandError(ExitStatus.usage, error.message);
+  if (error instanceof StorageFault) return new CommandError(ExitStatus.failed, error.message, error.code);
   const code = error instanceof Error && "code" in error ? error.code : undefined;
   const where = error instanceof Error && "port" in error ? `port ${String(error.port)}` : options.listen;
   switch (code) {
