@@ -42,7 +42,7 @@ function createProgram(output: Output, end: (status: ExitStatus) => void): Comma
     .addHelpText("after", `\n${EXIT_STATUS_HELP}\n\n${FIRST_STEPS}`);
   program.commandsGroup("Run:");
   program.addCommand(clusterCommand(output));
-  program.addCommand(startCommand(output));
+  program.addCommand(startCommand());
   program.addCommand(demoCommand(output));
   program.commandsGroup("Read and write:");
   program.addCommand(putCommand(output));

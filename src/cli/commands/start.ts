@@ -6,7 +6,6 @@ import type { PlacementConfig } from "../../placement/config.js";
 import { startPlacementCenter } from "../../placement/server.js";
 import { parseCount, parseHostPort, parseMembers, parseNodeId } from "../arguments.js";
 import { CommandError, ExitStatus } from "../exit-status.js";
-import type { Output } from "../output.js";
 import { describeStartFailure } from "../processes/start-failure.js";
 import { listenForStop, TERMINAL_SIGNALS } from "../processes/stop-signals.js";
 import { isSupervised, onSupervisorStop, reportToSupervisor } from "../processes/supervision.js";
@@ -25,7 +24,7 @@ interface StartOptions {
   readonly logLevel: string;
 }
 
-export function startCommand(_output: Output): Command {
+export function startCommand(): Command {
   return new Command("start")
     .summary("run one node")
     .description(
@@ -88,14 +87,18 @@ async function runNode(options: StartOptions): Promise<void> {
   signals.first.addEventListener("abort", () => stop.abort(), { once: true });
   try {
     const center = await startPlacementCenter(toConfig(options, logger)).catch((error: unknown) => {
-      throw describeStartFailure(error, options);
+      throw describeStartFailure(error);
     });
     reportToSupervisor({ kind: "listening" });
-    logger.info({ listen: options.listen, http: options.http }, "listening");
-    await aborted(stop.signal);
+    logger.info({ address: center.address, httpAddress: center.httpAddress }, "listening");
+    const failure = await Promise.race([center.fatal, aborted(stop.signal)]);
+    if (failure !== undefined) logger.error({ err: failure }, "the node has failed for good");
     logger.info({}, "stopping");
     await center.stop();
     logger.info({}, "stopped");
+    if (failure !== undefined) {
+      throw new CommandError(ExitStatus.failed, `the node has failed for good: ${failure.message}`, "fatal");
+    }
   } catch (error) {
     if (error instanceof CommandError) {
       reportToSupervisor({ kind: "failed", message: error.message, exitStatus: error.exitStatus });
@@ -122,9 +125,9 @@ function toConfig(options: StartOptions, logger: PlacementConfig["logger"]): Pla
   };
 }
 
-function aborted(signal: AbortSignal): Promise<void> {
+function aborted(signal: AbortSignal): Promise<undefined> {
   return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener("abort", () => resolve(), { once: true });
+    if (signal.aborted) resolve(undefined);
+    else signal.addEventListener("abort", () => resolve(undefined), { once: true });
   });
 }
