@@ -78,6 +78,7 @@ class ConnectTransport implements ConnectPeerTransport {
   readonly #learned = new Map<NodeId, string>();
   readonly #incarnations = new Map<NodeId, string>();
   readonly #closing = new Set<Promise<void>>();
+  readonly #unreachable = new Set<NodeId>();
   #members: ReadonlyMap<NodeId, string> = new Map();
   #closed = false;
 
@@ -188,8 +189,12 @@ class ConnectTransport implements ConnectPeerTransport {
     const ordinary = messages.filter((message) => message.msgType !== MessageType.MsgSnapshot);
     if (peer === undefined) {
       this.#options.logger.debug({ peer: to.toString() }, "no address is known for a peer");
-      if (ordinary.length > 0) this.#options.inbox.reportUnreachable(to);
-      if (ordinary.length < messages.length) this.#options.inbox.reportSnapshot(to, false);
+      if (ordinary.length > 0) this.#reportUnreachable(to);
+      if (ordinary.length < messages.length) {
+        this.#options.clock.soon(() => {
+          if (!this.#closed) this.#options.inbox.reportSnapshot(to, false);
+        });
+      }
       return;
     }
     for (const message of messages) {
@@ -210,6 +215,19 @@ class ConnectTransport implements ConnectPeerTransport {
     );
   }
 
+  /** Later, because `send` is called while the node is between two of its steps; and once, however many failed. */
+  #reportUnreachable(id: NodeId): void {
+    if (this.#unreachable.size === 0) {
+      this.#options.clock.soon(() => {
+        const ids = [...this.#unreachable];
+        this.#unreachable.clear();
+        if (this.#closed) return;
+        for (const unreachable of ids) this.#options.inbox.reportUnreachable(unreachable);
+      });
+    }
+    this.#unreachable.add(id);
+  }
+
   #addressOf(id: NodeId): string | undefined {
     return this.#members.get(id) ?? this.#learned.get(id);
   }
@@ -219,7 +237,7 @@ class ConnectTransport implements ConnectPeerTransport {
     if (known !== undefined) return known;
     const address = this.#addressOf(id);
     if (address === undefined) return undefined;
-    const { logger, clock, inbox } = this.#options;
+    const { logger, clock } = this.#options;
     const failures = new FailureLog({
       peer: id,
       address,
@@ -239,9 +257,7 @@ class ConnectTransport implements ConnectPeerTransport {
       limits: this.#limits,
       clock,
       failures,
-      reportUnreachable: () => {
-        if (!this.#closed) inbox.reportUnreachable(id);
-      },
+      reportUnreachable: () => this.#reportUnreachable(id),
     });
     const peer: Peer = { id, address, session, sender, failures };
     this.#peers.set(id, peer);
