@@ -1,0 +1,280 @@
+// A node of a Raft group, as an embedder uses it: propose commands, read linearizably, change the membership.
+
+import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import type { LogIndex, NodeId } from "../core/types.js";
+import { type ConfChangeV2, ConfChangeV2Schema, ConfStateSchema } from "../gen/eraftpb_pb.js";
+import type { CallOptions } from "./calls.js";
+import { RaftNodeError } from "./errors.js";
+import type { NodeEvents } from "./events.js";
+import { confStateOf, isMember, isVoter, type Membership } from "./membership.js";
+import {
+  checkMembershipChange,
+  encodeMembershipChange,
+  type MembershipChange,
+  type MembershipOptions,
+} from "./membership-change.js";
+import type { NodeMetricsView } from "./metrics.js";
+import { type RaftNodeOptions, SILENT } from "./options.js";
+import type { Cancel } from "./ports.js";
+import type { ProposeResult } from "./proposals.js";
+import { recover } from "./recovery.js";
+import { notLeader, proposalRefused } from "./refusals.js";
+import { Runtime } from "./runtime.js";
+import type { NodeStatus } from "./status.js";
+import { type StopOptions, stopInOrder } from "./stopping.js";
+import { mostUpToDate } from "./transfer.js";
+
+const MAX_NODE_ID = 2n ** 64n - 1n;
+
+export class RaftNode implements AsyncDisposable {
+  /** Resolves when `stop` has closed everything, whether or not all of it closed well. */
+  readonly stopped: Promise<void>;
+  /** Resolves if the node breaks: a disk write failed, the state machine threw, an invariant was violated. */
+  readonly fatal: Promise<Error>;
+  readonly #runtime: Runtime;
+  #resolveStopped: () => void = () => {};
+  #stopping: Promise<void> | undefined;
+
+  private constructor(runtime: Runtime) {
+    this.#runtime = runtime;
+    this.fatal = runtime.fatal;
+    this.stopped = new Promise((resolve) => {
+      this.#resolveStopped = resolve;
+    });
+  }
+
+  /**
+   * Brings state machine and log together and starts the node, which owns both from now on, and the transport. When
+   * this rejects, they are still open and the caller's.
+   * @throws RaftNodeError `invalidArgument` naming the option.
+   * @throws InvariantViolation when log, state and snapshots do not fit together.
+   */
+  static async start(options: RaftNodeOptions): Promise<RaftNode> {
+    if (options.id <= 0n || options.id > MAX_NODE_ID) {
+      throw new RaftNodeError("invalidArgument", `id must lie in [1, ${MAX_NODE_ID}], is ${options.id}`);
+    }
+    const { log, snapshots, stateMachine, logger = SILENT } = options;
+    const membership = await recover({ log, snapshots, stateMachine, logger });
+    const runtime = new Runtime(options, membership);
+    runtime.begin();
+    return new RaftNode(runtime);
+  }
+
+  get id(): NodeId {
+    return this.#runtime.options.id;
+  }
+
+  get clusterId(): string {
+    return this.#runtime.options.clusterId;
+  }
+
+  get isLeader(): boolean {
+    return this.#runtime.isLeader;
+  }
+
+  /** As this node sees it; it may be behind. */
+  get leaderId(): NodeId | undefined {
+    return this.#runtime.leaderId;
+  }
+
+  get leaderAddress(): string | undefined {
+    const { leaderId } = this;
+    return leaderId === undefined ? undefined : this.membership.addresses.get(leaderId);
+  }
+
+  /** As of what is applied here. */
+  get membership(): Membership {
+    return this.#runtime.peers.membership;
+  }
+
+  get metrics(): NodeMetricsView {
+    return this.#runtime.metrics.view();
+  }
+
+  /**
+   * Puts a command into the log and returns what the state machine made of it. Only on the leader.
+   * `data` is 1 to `limits.maxProposalBytes` bytes, and must not be changed before the call has ended.
+   * @throws RaftNodeError: `notLeader`, `proposalDropped`, `inboxFull`, `tooLarge`, `invalidArgument`: not applied.
+   *   `outcomeUnknown`, `deadlineExceeded`, `aborted`, `nodeStopped`: may or may not be applied, now or later.
+   */
+  async propose(data: Uint8Array, options?: CallOptions): Promise<ProposeResult> {
+    this.#runtime.requireRunning();
+    return this.#runtime.proposals.submit(data, options);
+  }
+
+  /**
+   * Resolves when the state machine here contains every write that was acknowledged anywhere before this call; the
+   * state may then be read directly. On any member. Returns the index that this took. (Thesis §6.4.)
+   * @throws RaftNodeError: `noLeader`, `deadlineExceeded`, `inboxFull`, `aborted`, `nodeStopped`, `readDropped`.
+   */
+  async readIndex(options?: CallOptions): Promise<LogIndex> {
+    this.#runtime.requireRunning();
+    return this.#runtime.reads.submit(options);
+  }
+
+  /** Resolves with the leader's id as soon as this node knows one. @throws RaftNodeError `noLeader`. */
+  async leaderKnown(options?: CallOptions): Promise<NodeId> {
+    this.#runtime.requireRunning();
+    return this.#runtime.leaderKnown(options);
+  }
+
+  /**
+   * Changes who belongs to the group. One step is taken directly, several at once through joint consensus, which
+   * raft leaves by itself; resolves when it has. Only on the leader.
+   * @throws RaftNodeError `membershipRefused`: nothing has changed, the message says why; else as `propose`.
+   */
+  async changeMembership(change: MembershipChange, options?: MembershipOptions): Promise<Membership> {
+    const { peers, confChanges, limits } = this.#leading();
+    const { membership } = peers;
+    const { progress = [], lastIndex } = this.#runtime.coreStatus();
+    checkMembershipChange(change, {
+      membership,
+      progress,
+      lastIndex,
+      isActive: (id) => peers.isActive(id),
+      maxLagEntries: limits.maxPromoteLagEntries,
+      force: options?.force === true,
+    });
+    const encoded = encodeMembershipChange(change, membership, this.#requestId());
+    return confChanges.submit(encoded, true, options);
+  }
+
+  /** Adds a node that receives the log and has no vote. */
+  addLearner(id: NodeId, address: string, options?: MembershipOptions): Promise<Membership> {
+    return this.changeMembership([{ type: "addLearner", id, address }], options);
+  }
+
+  /** Makes a learner that has caught up a voter; with `force` also one that lags. */
+  promote(id: NodeId, options?: MembershipOptions): Promise<Membership> {
+    return this.changeMembership([{ type: "promote", id }], options);
+  }
+
+  /** Removes a member; with `force` also if the remaining voters that answer now are no majority. */
+  removeNode(id: NodeId, options?: MembershipOptions): Promise<Membership> {
+    return this.changeMembership([{ type: "remove", id }], options);
+  }
+
+  /** Tells everybody that a member is reached elsewhere from now on. */
+  updateAddress(id: NodeId, address: string, options?: MembershipOptions): Promise<Membership> {
+    return this.changeMembership([{ type: "updateAddress", id, address }], options);
+  }
+
+  /**
+   * Proposes an encoded ConfChangeV2 as it is, without the checks of `changeMembership`; its context is an encoded
+   * MembershipContext. Returns the encoded ConfState that holds when it has been applied here. Only on the leader.
+   * @throws RaftNodeError as `changeMembership`.
+   */
+  async proposeConfChange(encoded: Uint8Array, options?: CallOptions): Promise<Uint8Array> {
+    const { confChanges } = this.#leading();
+    let change: ConfChangeV2;
+    try {
+      change = fromBinary(ConfChangeV2Schema, encoded);
+    } catch (error) {
+      throw new RaftNodeError("invalidArgument", "the data is no encoded ConfChangeV2", { cause: error });
+    }
+    const membership = await confChanges.submit(change, false, options);
+    return toBinary(ConfStateSchema, confStateOf(membership));
+  }
+
+  /**
+   * Hands leadership to a voter; without a name, to the one that has most of the log. Resolves when it leads, as
+   * this node sees it. Works on any node if `to` is named: followers pass the wish on.
+   * @throws RaftNodeError `invalidArgument` when `to` is no voter, `proposalDropped` while another transfer is under
+   *   way, `notLeader` without `to` on a follower, `deadlineExceeded`: it may still happen.
+   */
+  async transferLeadership(to?: NodeId, options?: CallOptions): Promise<NodeId> {
+    this.#runtime.requireRunning();
+    return this.#transfer(to, options);
+  }
+
+  /**
+   * Asks the leader for a snapshot in place of the log; resolves when the wish is on its way. Only on a follower.
+   * @throws RaftNodeError `proposalDropped` when it cannot be asked for now.
+   */
+  async requestSnapshot(): Promise<void> {
+    this.#runtime.requireRunning();
+    const outcome = this.#runtime.requestSnapshot();
+    if (!outcome.accepted) throw proposalRefused(outcome.reason, this.leaderId);
+  }
+
+  /** What this node knows now. Never waits. */
+  status(): NodeStatus {
+    const runtime = this.#runtime;
+    const { options, peers } = runtime;
+    const core = runtime.coreStatus();
+    const { id, clusterId, stateMachine, snapshots } = options;
+    return {
+      id,
+      clusterId,
+      state: runtime.state,
+      role: runtime.role,
+      term: core.hardState.term,
+      vote: core.hardState.vote === 0n ? undefined : core.hardState.vote,
+      leaderId: this.leaderId,
+      leaderAddress: this.leaderAddress,
+      firstIndex: core.firstIndex,
+      lastIndex: core.lastIndex,
+      persisted: core.persisted,
+      commit: core.hardState.commit,
+      applied: stateMachine.appliedIndex,
+      snapshotIndex: snapshots.latest()?.metadata?.index ?? 0n,
+      membership: peers.membership,
+      member: isMember(peers.membership, id),
+      promotable: core.promotable,
+      transferringTo: core.leadTransferee,
+      progress: core.progress ?? [],
+      pendingProposals: runtime.proposals.count,
+      pendingReads: runtime.reads.count,
+      inboxMessages: runtime.inbox.size,
+      readysInFlight: runtime.readysInFlight,
+    };
+  }
+
+  on<K extends keyof NodeEvents>(event: K, listener: (event: NodeEvents[K]) => void): Cancel {
+    return this.#runtime.events.on(event, listener);
+  }
+
+  /**
+   * Hands leadership over if this node has it, ends what is pending with `nodeStopped`, and closes transport, log and
+   * state machine, in that order. Calling it again returns the same promise.
+   * @throws AggregateError of what did not close in time; `stopped` resolves all the same.
+   */
+  stop(options?: StopOptions): Promise<void> {
+    this.#stopping ??= stopInOrder(this.#runtime, (to, call) => this.#transfer(to, call), options).finally(
+      () => {
+        this.#resolveStopped();
+      },
+    );
+    return this.#stopping;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
+  #leading(): Runtime {
+    this.#runtime.requireRunning();
+    if (!this.isLeader) throw notLeader(this.leaderId);
+    return this.#runtime;
+  }
+
+  async #transfer(to: NodeId | undefined, options: CallOptions | undefined): Promise<NodeId> {
+    const { peers, transfers } = this.#runtime;
+    if (to === undefined && !this.isLeader) throw notLeader(this.leaderId);
+    const target =
+      to ?? mostUpToDate(this.#runtime.coreStatus().progress ?? [], this.id, (id) => peers.isActive(id));
+    if (target === undefined) {
+      throw new RaftNodeError("invalidArgument", "there is no other voter that could lead");
+    }
+    if (!isVoter(peers.membership, target)) {
+      throw new RaftNodeError("invalidArgument", `node ${target} is no voter and cannot lead`);
+    }
+    if (this.leaderId === target) return target;
+    return transfers.submit(target, options);
+  }
+
+  /** 16 random bytes: no two requests have the same. */
+  #requestId(): Uint8Array {
+    return Uint8Array.from({ length: 16 }, () => this.#runtime.randomInt(0, 256));
+  }
+}

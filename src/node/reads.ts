@@ -1,0 +1,183 @@
+// Linearizable reads. All reads that wait share one ReadIndex round; those that come while a round is under way
+// share the next one, because only a round that began after a read did may answer it. A round's answer can be
+// lost, with its leader or on the network: it is asked again under a new context, never under the same one, since
+// a late answer to the first asking would vouch for reads that came after it.
+
+import type { RawNode } from "../core/raw-node.js";
+import type { ReadState } from "../core/ready.js";
+import type { LogIndex, NodeId } from "../core/types.js";
+import type { Call, CallOptions, Calls } from "./calls.js";
+import { RaftNodeError } from "./errors.js";
+import type { NodeMetrics } from "./metrics.js";
+import type { Clock } from "./ports.js";
+
+export interface ReadsOptions {
+  readonly id: NodeId;
+  readonly calls: Calls;
+  readonly clock: Clock;
+  readonly metrics: NodeMetrics;
+  readonly maxPending: number;
+  /** A round without an answer for this long is asked again. */
+  readonly retryMs: number;
+  /** Draws what makes the contexts of this run of the node differ from those of the runs before it. */
+  readonly randomInt: (min: number, max: number) => number;
+  readonly leaderId: () => NodeId | undefined;
+  readonly appliedIndex: () => LogIndex;
+  readonly wake: () => void;
+}
+
+interface Read {
+  readonly call: Call<LogIndex>;
+  /** What the state machine must have applied; undefined until a leader has said so. */
+  index: LogIndex | undefined;
+}
+
+interface Round {
+  readonly context: Uint8Array;
+  readonly reads: readonly Read[];
+  readonly askedMs: number;
+}
+
+export class Reads {
+  #gathering: Read[] = [];
+  #round: Round | undefined;
+  #confirmed: Read[] = [];
+  #count = 0;
+  #counter = 0;
+  #incarnation: number;
+  /** Nobody could be asked: not before this time or a new leader. */
+  #notBeforeMs = 0;
+
+  constructor(private readonly options: ReadsOptions) {
+    this.#incarnation = options.randomInt(0, 2 ** 32);
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  submit(callOptions: CallOptions | undefined): Promise<LogIndex> {
+    const { calls, maxPending, wake } = this.options;
+    if (this.#count >= maxPending) {
+      throw new RaftNodeError("inboxFull", `${this.#count} reads are waiting; slow down and retry`);
+    }
+    const call: Call<LogIndex> = calls.open("read", callOptions, {
+      expired: () => this.#expired(read),
+      aborted: () => new RaftNodeError("aborted", "the signal fired; the read was not served"),
+      ended: () => {
+        this.#count -= 1;
+      },
+    });
+    const read: Read = { call, index: undefined };
+    this.#count += 1;
+    this.#gathering.push(read);
+    wake();
+    return call.promise;
+  }
+
+  /** Asks what is to be asked: called in every turn of the node, hence also at every tick. */
+  flush(node: RawNode): void {
+    const nowMs = this.options.clock.nowMs();
+    if (this.#round !== undefined && nowMs - this.#round.askedMs >= this.options.retryMs)
+      this.#abandonRound();
+    if (this.#round !== undefined || nowMs < this.#notBeforeMs) return;
+    const reads = this.#gathering.filter(({ call }) => !call.settled);
+    this.#gathering = [];
+    if (reads.length === 0) return;
+    const context = this.#newContext();
+    const outcome = node.readIndex(context);
+    if (!outcome.accepted) {
+      this.#gathering = reads;
+      this.#notBeforeMs = nowMs + this.options.retryMs;
+      return;
+    }
+    this.options.metrics.count("readRounds");
+    this.#round = { context, reads, askedMs: nowMs };
+  }
+
+  /** Another leader, or none: the round under way may have died with the old one. */
+  leaderChanged(): void {
+    this.#notBeforeMs = 0;
+    this.#abandonRound();
+  }
+
+  confirmed(states: readonly ReadState[]): void {
+    for (const { index, requestCtx } of states) {
+      const round = this.#round;
+      if (round === undefined || !sameBytes(round.context, requestCtx)) continue;
+      this.#round = undefined;
+      for (const read of round.reads) {
+        read.index = index;
+        this.#confirmed.push(read);
+      }
+      if (this.#gathering.length > 0) this.options.wake();
+    }
+    if (states.length > 0) this.applied();
+  }
+
+  /** The state machine moved on. */
+  applied(): void {
+    if (this.#confirmed.length === 0) return;
+    const applied = this.options.appliedIndex();
+    const waiting: Read[] = [];
+    for (const read of this.#confirmed) {
+      if (read.call.settled) continue;
+      if (read.index === undefined || read.index > applied) {
+        waiting.push(read);
+        continue;
+      }
+      this.options.metrics.count("readsServed");
+      this.options.metrics.readDuration.record(this.options.clock.nowMs() - read.call.startedMs);
+      read.call.resolve(read.index);
+    }
+    this.#confirmed = waiting;
+  }
+
+  #abandonRound(): void {
+    if (this.#round === undefined) return;
+    this.#gathering = [...this.#round.reads, ...this.#gathering];
+    this.#round = undefined;
+    this.options.wake();
+  }
+
+  #expired(read: Read): RaftNodeError {
+    const { leaderId, appliedIndex } = this.options;
+    const leader = leaderId();
+    if (read.index !== undefined) {
+      return new RaftNodeError(
+        "deadlineExceeded",
+        `the read was confirmed at index ${read.index}, but only ${appliedIndex()} is applied here`,
+      );
+    }
+    if (leader === undefined) {
+      return new RaftNodeError(
+        "noLeader",
+        "no leader was known before the deadline; retry when there is one",
+      );
+    }
+    return new RaftNodeError(
+      "noLeader",
+      `leader ${leader} did not confirm the read before the deadline; it may be cut off from a majority`,
+      { leaderHint: leader },
+    );
+  }
+
+  /** 16 bytes that no read of any node ever had: the node, the run of the node, the round. */
+  #newContext(): Uint8Array {
+    const context = new Uint8Array(16);
+    const view = new DataView(context.buffer);
+    this.#counter += 1;
+    if (this.#counter >= 2 ** 32) {
+      this.#counter = 1;
+      this.#incarnation = this.options.randomInt(0, 2 ** 32);
+    }
+    view.setBigUint64(0, this.options.id);
+    view.setUint32(8, this.#incarnation);
+    view.setUint32(12, this.#counter);
+    return context;
+  }
+}
+
+function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, at) => byte === b[at]);
+}

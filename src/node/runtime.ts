@@ -1,0 +1,449 @@
+// The inside of a node: its parts and its turns. Everything from outside only queues up and wakes the node; in its
+// next turn the node gives it all to the core at once, and the Ready loop deals with what comes out.
+
+import { randomInt as cryptoRandomInt } from "node:crypto";
+import { RawNode } from "../core/raw-node.js";
+import type { Status } from "../core/status.js";
+import {
+  minOf,
+  NO_NODE,
+  type NodeId,
+  type SoftState,
+  type StateRole,
+  type StepOutcome,
+  type Term,
+} from "../core/types.js";
+import { type Entry, EntryType, type HardState, type Message, MessageType } from "../gen/eraftpb_pb.js";
+import { Applier, type ApplyObserver } from "./applier.js";
+import { type Call, type CallKind, type CallOptions, Calls } from "./calls.js";
+import { ConfChanges } from "./conf-changes.js";
+import { RaftNodeError } from "./errors.js";
+import { EventHub } from "./events.js";
+import { Inbox } from "./inbox.js";
+import { isLearner, type Membership } from "./membership.js";
+import { NodeMetrics } from "./metrics.js";
+import {
+  completeCompaction,
+  completeLimits,
+  completeTickInterval,
+  type NodeLimits,
+  type RaftNodeOptions,
+  raftConfig,
+  SILENT,
+} from "./options.js";
+import { Peers } from "./peers.js";
+import type { Clock, Logger, PeerInbox, PeerTransport } from "./ports.js";
+import { Proposals } from "./proposals.js";
+import { Reads } from "./reads.js";
+import { ReadyLoop } from "./ready-loop.js";
+import { nodeStopped } from "./refusals.js";
+import { restoreFrom, Snapshotting } from "./snapshotting.js";
+import type { NodeRole, NodeState } from "./status.js";
+import { systemClock } from "./system-clock.js";
+import { Ticker } from "./ticker.js";
+import { Transfers } from "./transfer.js";
+
+export class Runtime {
+  readonly limits: NodeLimits;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly randomInt: (min: number, max: number) => number;
+  readonly electionTimeoutMs: number;
+  readonly metrics = new NodeMetrics();
+  readonly events: EventHub;
+  readonly calls: Calls;
+  readonly peers: Peers;
+  readonly inbox: Inbox;
+  readonly proposals: Proposals;
+  readonly confChanges: ConfChanges;
+  readonly reads: Reads;
+  readonly transfers: Transfers;
+  readonly fatal: Promise<Error>;
+  state: NodeState = "running";
+
+  readonly #node: RawNode;
+  readonly #transport: PeerTransport;
+  readonly #applier: Applier;
+  readonly #snapshotting: Snapshotting;
+  readonly #ticker: Ticker;
+  readonly #loop: ReadyLoop;
+  readonly #leaderWaits = new Set<Call<NodeId>>();
+  #resolveFatal: (error: Error) => void = () => {};
+  #closing: Promise<void> | undefined;
+  #error: Error | undefined;
+  #softState: SoftState;
+  #term: Term;
+  #scheduled = false;
+  /** Nothing is taken in, sent or acknowledged any more. */
+  #ended = false;
+
+  constructor(
+    readonly options: RaftNodeOptions,
+    membership: Membership,
+  ) {
+    const { id, log, stateMachine, snapshots } = options;
+    this.limits = completeLimits(options.limits);
+    this.clock = options.clock ?? systemClock;
+    this.logger = options.logger ?? SILENT;
+    this.randomInt = options.randomInt ?? cryptoRandomInt;
+    const tickIntervalMs = completeTickInterval(options.tickIntervalMs);
+    // A crash may lose the newest commit index, which is written lazily: then the state is ahead of it, and what
+    // lies between is handed out again.
+    const applied = minOf(stateMachine.appliedIndex, log.storage.initialState().hardState.commit);
+    const config = raftConfig(options, applied, this.randomInt);
+    this.electionTimeoutMs = config.electionTick * tickIntervalMs;
+    this.#node = new RawNode(config, log.storage);
+    const { softState, hardState } = this.#node.status();
+    this.#softState = softState;
+    this.#term = hardState.term;
+    this.fatal = new Promise((resolve) => {
+      this.#resolveFatal = resolve;
+    });
+    this.events = new EventHub(this.logger);
+    this.calls = new Calls(this.clock, this.limits.defaultDeadlineMs);
+    this.inbox = new Inbox({
+      capacityMessages: this.limits.inboxCapacityMessages,
+      capacityBytes: this.limits.inboxCapacityBytes,
+    });
+    this.peers = new Peers({
+      id,
+      clock: this.clock,
+      membership,
+      activeMs: this.electionTimeoutMs,
+      farewellMs: this.electionTimeoutMs,
+    });
+    const shared = {
+      calls: this.calls,
+      clock: this.clock,
+      metrics: this.metrics,
+      leaderId: () => this.leaderId,
+      wake: () => this.wake(),
+    };
+    this.proposals = new Proposals({
+      ...shared,
+      maxPending: this.limits.maxPendingProposals,
+      maxPendingBytes: this.limits.maxPendingProposalBytes,
+      maxProposalBytes: this.limits.maxProposalBytes,
+      batchBytes: this.limits.proposalBatchBytes,
+      leading: () => this.isLeader,
+      term: () => this.#term,
+    });
+    this.confChanges = new ConfChanges(shared);
+    this.reads = new Reads({
+      ...shared,
+      id,
+      maxPending: this.limits.maxPendingReads,
+      retryMs: this.electionTimeoutMs,
+      randomInt: this.randomInt,
+      appliedIndex: () => stateMachine.appliedIndex,
+    });
+    this.transfers = new Transfers({ ...shared, retryMs: this.electionTimeoutMs });
+    const fail = (error: unknown) => this.fail(error);
+    this.#applier = new Applier({
+      node: this.#node,
+      log,
+      stateMachine,
+      membership: () => this.peers.membership,
+      restore: (snapshot) => restoreFrom(snapshot, snapshots, stateMachine),
+      observer: this.#applyObserver(),
+      clock: this.clock,
+      metrics: this.metrics,
+      maxBatchEntries: this.limits.maxApplyBatchEntries,
+      slowMs: this.limits.slowApplyMs,
+      slow: (durationMs, entries) =>
+        this.logger.warn({ durationMs, entries }, "the state machine was slow to apply"),
+      fail,
+    });
+    this.#snapshotting = new Snapshotting({
+      log,
+      snapshots,
+      stateMachine,
+      applier: this.#applier,
+      membership: () => this.peers.membership,
+      compaction: completeCompaction(options.compaction),
+      clock: this.clock,
+      logger: this.logger,
+      metrics: this.metrics,
+      created: ({ metadata }) =>
+        this.events.emit("snapshot", {
+          kind: "created",
+          index: metadata?.index ?? 0n,
+          term: metadata?.term ?? 0n,
+        }),
+      fail,
+    });
+    this.#ticker = new Ticker({
+      clock: this.clock,
+      tickIntervalMs,
+      // So few that no stall alone makes up an election timeout.
+      maxTicksAtOnce: Math.max(Math.floor(config.electionTick / 4), 1),
+      wake: () => this.wake(),
+      stalled: (stalledMs, skippedTicks) => this.#stalled(stalledMs, skippedTicks),
+    });
+    log.onSnapshotWanted = (index, to) => this.#snapshotting.want(index, to);
+    this.#transport = options.transport(this.#peerInbox());
+    this.#loop = new ReadyLoop({
+      node: this.#node,
+      log,
+      transport: this.#transport,
+      snapshots,
+      applier: this.#applier,
+      reads: this.reads,
+      clock: this.clock,
+      metrics: this.metrics,
+      maxInFlight: this.limits.maxReadysInFlight,
+      slowAppendMs: this.limits.slowAppendMs,
+      slowAppend: (durationMs) => this.logger.warn({ durationMs }, "the disk was slow to write the log"),
+      stateChanged: (soft, hard) => this.#stateChanged(soft, hard),
+      wake: () => this.wake(),
+      fail,
+    });
+  }
+
+  begin(): void {
+    this.peers.connect(this.#transport);
+    this.#ticker.start();
+    this.wake();
+  }
+
+  get isLeader(): boolean {
+    return this.#softState.raftState === "leader";
+  }
+
+  get leaderId(): NodeId | undefined {
+    const { leaderId } = this.#softState;
+    return leaderId === NO_NODE ? undefined : leaderId;
+  }
+
+  get term(): Term {
+    return this.#term;
+  }
+
+  get role(): NodeRole {
+    return this.#roleOf(this.#softState.raftState);
+  }
+
+  get readysInFlight(): number {
+    return this.#loop.inFlight;
+  }
+
+  coreStatus(): Status {
+    return this.#node.status();
+  }
+
+  /** @throws RaftNodeError `nodeStopped`, unless the node takes calls. */
+  requireRunning(): void {
+    switch (this.state) {
+      case "running":
+        return;
+      case "failed":
+        throw nodeStopped(`it failed before: ${this.#error?.message ?? "unknown"}; nothing was done`);
+      case "stopping":
+      case "stopped":
+        throw nodeStopped("nothing was done; go to another node");
+    }
+  }
+
+  leaderKnown(options: CallOptions | undefined): Promise<NodeId> {
+    const { leaderId } = this;
+    if (leaderId !== undefined) return Promise.resolve(leaderId);
+    const call: Call<NodeId> = this.calls.open("wait", options, {
+      expired: () => new RaftNodeError("noLeader", "no leader was known before the deadline"),
+      aborted: () => new RaftNodeError("aborted", "the signal fired before a leader was known"),
+      ended: () => this.#leaderWaits.delete(call),
+    });
+    this.#leaderWaits.add(call);
+    return call.promise;
+  }
+
+  requestSnapshot(): StepOutcome {
+    const outcome = this.#node.requestSnapshot();
+    this.wake();
+    return outcome;
+  }
+
+  /** The node takes its next turn when the events that wait now have been handled. */
+  wake(): void {
+    if (this.#scheduled || this.#ended) return;
+    this.#scheduled = true;
+    this.clock.soon(() => this.#turn());
+  }
+
+  /** Something is broken. Nothing is acknowledged after this; the node only waits to be stopped. */
+  fail(cause: unknown): void {
+    if (this.#ended) return;
+    const error = cause instanceof Error ? cause : new Error(String(cause));
+    this.state = "failed";
+    this.#error = error;
+    this.logger.error({ error }, "the node stops working: it cannot go on without risking acknowledged data");
+    void this.#end((kind) =>
+      kind === "read"
+        ? new RaftNodeError("readDropped", `the node failed: ${error.message}`, { cause: error })
+        : new RaftNodeError("outcomeUnknown", `the node failed: ${error.message}`, { cause: error }),
+    );
+    void this.closeTransport().catch((failure: unknown) => {
+      this.logger.warn({ error: failure }, "the transport did not close after the node failed");
+    });
+    this.events.emit("fatal", { error });
+    this.#resolveFatal(error);
+  }
+
+  /** Ends what is pending and resolves when the disk and the state machine are left alone. */
+  async shutDown(): Promise<void> {
+    await this.#end(() => nodeStopped("what was proposed before may or may not be applied"));
+  }
+
+  closeTransport(): Promise<void> {
+    this.#closing ??= this.#transport.close();
+    return this.#closing;
+  }
+
+  async #end(errorOf: (kind: CallKind) => RaftNodeError): Promise<void> {
+    this.#ended = true;
+    this.#ticker.stop();
+    this.#loop.halt();
+    this.peers.close();
+    const halted = this.#applier.halt();
+    this.calls.failAll(errorOf);
+    await halted;
+    await this.#snapshotting.idle();
+  }
+
+  #turn(): void {
+    this.#scheduled = false;
+    if (this.#ended) return;
+    try {
+      if (this.#loop.hasRoom) this.#feedCore();
+    } catch (error) {
+      this.fail(error);
+      return;
+    }
+    this.#loop.run();
+  }
+
+  /** Messages before ticks: a heartbeat that waits here must count before the time that passed meanwhile does. */
+  #feedCore(): void {
+    for (const message of this.inbox.takeMessages()) this.#step(message);
+    for (const report of this.inbox.takeReports()) {
+      if (report.kind === "unreachable") this.#node.reportUnreachable(report.id);
+      else this.#node.reportSnapshot(report.id, report.delivered ? "finish" : "failure");
+    }
+    for (let due = this.#ticker.take(); due > 0; due -= 1) {
+      this.metrics.count("ticks");
+      this.#node.tick();
+    }
+    this.proposals.flush(this.#node);
+    this.confChanges.flush(this.#node);
+    this.reads.flush(this.#node);
+    this.transfers.flush(this.#node);
+  }
+
+  #step(message: Message): void {
+    this.metrics.count("messagesReceived");
+    // Requests that are passed on name the node that asked, not the one that sent them.
+    const fromSender = message.term !== 0n && message.msgType !== MessageType.MsgTransferLeader;
+    if (fromSender) this.peers.heardFrom(message.from);
+    if (!this.#node.step(message).accepted) this.metrics.count("messagesDropped");
+  }
+
+  #peerInbox(): PeerInbox {
+    const open = () => !this.#ended;
+    return {
+      id: this.options.id,
+      admits: (from) => open() && this.peers.admits(from),
+      step: (messages) => {
+        if (!open()) throw nodeStopped("it takes no messages");
+        try {
+          this.inbox.offer(messages);
+        } catch (error) {
+          this.metrics.count("inboxRejections");
+          throw error;
+        }
+        this.wake();
+      },
+      reportUnreachable: (peer) => {
+        this.inbox.report({ kind: "unreachable", id: peer });
+        this.wake();
+      },
+      reportSnapshot: (peer, delivered) => {
+        this.inbox.report({ kind: "snapshot", id: peer, delivered });
+        this.wake();
+      },
+    };
+  }
+
+  #applyObserver(): ApplyObserver {
+    return {
+      entryApplied: (entry: Entry, result) => {
+        this.proposals.applied(entry, result);
+        if (entry.entryType === EntryType.EntryNormal) this.confChanges.passed(entry);
+      },
+      membershipApplied: (membership) => this.#adopt(membership),
+      confChangeApplied: (entry, outcome) => {
+        if (outcome.kind === "refused") {
+          this.logger.warn({ index: entry.index, error: outcome.error }, "a membership change did not fit");
+        }
+        this.confChanges.applied(entry, outcome);
+      },
+      snapshotApplied: ({ metadata }, membership) => {
+        const index = metadata?.index ?? 0n;
+        this.metrics.count("snapshotsInstalled");
+        this.logger.info({ index }, "the state was replaced by a snapshot of the leader's");
+        this.proposals.passedBySnapshot(index);
+        this.confChanges.passedBySnapshot(index);
+        this.#adopt(membership);
+        this.confChanges.settle(membership);
+        this.events.emit("snapshot", { kind: "installed", index, term: metadata?.term ?? 0n });
+      },
+      progressed: (index) => {
+        this.reads.applied();
+        this.#snapshotting.progressed(index);
+        this.#loop.run();
+      },
+    };
+  }
+
+  #adopt(membership: Membership): void {
+    const roleBefore = this.role;
+    const removed = this.peers.adopt(membership);
+    this.metrics.count("membershipChanges");
+    this.logger.info(
+      { index: membership.index, voters: membership.voters.map(String), removed },
+      removed ? "this node was removed from the group" : "the membership has changed",
+    );
+    this.events.emit("membership", { membership, removed });
+    if (this.role !== roleBefore) this.events.emit("role", { role: this.role, term: this.#term });
+  }
+
+  #stateChanged(softState: SoftState | undefined, hardState: HardState | undefined): void {
+    if (hardState !== undefined) this.#term = hardState.term;
+    if (softState === undefined) return;
+    const before = this.#softState;
+    this.#softState = softState;
+    const term = this.#term;
+    if (softState.leaderId !== before.leaderId) {
+      const { leaderId } = this;
+      this.metrics.count("leaderChanges");
+      this.logger.info({ leaderId: leaderId?.toString(), term: term.toString() }, "the leader changed");
+      this.reads.leaderChanged();
+      this.transfers.leaderChanged();
+      if (leaderId !== undefined) for (const call of [...this.#leaderWaits]) call.resolve(leaderId);
+      this.events.emit("leader", { leaderId, term });
+      this.wake();
+    }
+    if (softState.raftState !== before.raftState) this.events.emit("role", { role: this.role, term });
+  }
+
+  #roleOf(raftState: StateRole): NodeRole {
+    const learner = raftState === "follower" && isLearner(this.peers.membership, this.options.id);
+    return learner ? "learner" : raftState;
+  }
+
+  #stalled(stalledMs: number, skippedTicks: number): void {
+    this.metrics.count("stalls");
+    this.metrics.count("skippedTicks", skippedTicks);
+    // A short one is nothing to tell an operator about.
+    if (skippedTicks > 0) this.logger.warn({ stalledMs, skippedTicks }, "the event loop stood still");
+    this.events.emit("stall", { stalledMs, skippedTicks });
+  }
+}

@@ -1,0 +1,191 @@
+// Snapshots of the state machine: made when a peer needs one, taken over when a leader sent one; and the log that
+// they and the state machine make superfluous.
+
+import { create, fromBinary } from "@bufbuild/protobuf";
+import { InvariantViolation } from "../core/errors.js";
+import { type LogIndex, maxOf, minOf, type NodeId } from "../core/types.js";
+import { type Snapshot, type SnapshotMetadata, SnapshotMetadataSchema } from "../gen/eraftpb_pb.js";
+import { type SnapshotDescriptor, SnapshotDescriptorSchema } from "../gen/records_pb.js";
+import type { Applier } from "./applier.js";
+import { confStateOf, fromRecord, type Membership, toRecord } from "./membership.js";
+import type { NodeMetrics } from "./metrics.js";
+import type {
+  Clock,
+  DurableLog,
+  Logger,
+  SnapshotStore,
+  StateMachine,
+  StateMachineSnapshot,
+} from "./ports.js";
+
+/** How much of a body is read at a time while it is taken over. */
+const READ_BYTES = 256 * 1024;
+/** After a snapshot could not be made, the wish for one is ignored for this long. */
+const RETRY_MS = 1_000;
+
+/** When entries that the state machine holds durably are dropped. */
+export interface CompactionOptions {
+  /** Compact when this many entries are applied and still in the log. */
+  readonly afterEntries: number;
+  /** Entries that stay, so that a peer which lags a little needs no snapshot. */
+  readonly keepEntries: number;
+}
+
+export interface SnapshottingParts {
+  readonly log: DurableLog;
+  readonly snapshots: SnapshotStore;
+  readonly stateMachine: StateMachine;
+  readonly applier: Pick<Applier, "between">;
+  readonly membership: () => Membership;
+  readonly compaction: CompactionOptions;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly metrics: NodeMetrics;
+  readonly created: (snapshot: Snapshot) => void;
+  readonly fail: (error: unknown) => void;
+}
+
+interface PinnedState {
+  readonly pinned: StateMachineSnapshot;
+  readonly metadata: SnapshotMetadata;
+  readonly membership: Membership;
+}
+
+export class Snapshotting {
+  #wanted: LogIndex | undefined;
+  #making: Promise<void> | undefined;
+  #notBeforeMs = Number.NEGATIVE_INFINITY;
+  #compacting: Promise<void> | undefined;
+  /** What the core knows to be applied: never beyond the commit index that the log was told. */
+  #applied: LogIndex = 0n;
+
+  constructor(private readonly parts: SnapshottingParts) {}
+
+  /** The core asked for a snapshot that is not there. It asks again, so a wish may be forgotten. */
+  want(index: LogIndex, to: NodeId): void {
+    this.parts.logger.debug({ index, to }, "a peer needs a snapshot");
+    this.#wanted = maxOf(this.#wanted ?? 0n, index);
+    this.#maybeMake();
+  }
+
+  /** The state machine moved on. */
+  progressed(index: LogIndex): void {
+    this.#applied = index;
+    this.#maybeMake();
+    this.#maybeCompact();
+  }
+
+  /** Resolves when nothing of this is under way. */
+  async idle(): Promise<void> {
+    await Promise.all([this.#making, this.#compacting]);
+  }
+
+  #maybeMake(): void {
+    const { stateMachine, clock } = this.parts;
+    if (this.#wanted === undefined || this.#making !== undefined) return;
+    if (stateMachine.appliedIndex < this.#wanted || clock.nowMs() < this.#notBeforeMs) return;
+    this.#wanted = undefined;
+    this.#making = this.#make().then(
+      () => {
+        this.#making = undefined;
+      },
+      (error: unknown) => {
+        this.#making = undefined;
+        this.#notBeforeMs = clock.nowMs() + RETRY_MS;
+        this.parts.logger.error({ error }, "a snapshot could not be made; it is tried again when asked for");
+      },
+    );
+  }
+
+  async #make(): Promise<void> {
+    const { snapshots, metrics, created } = this.parts;
+    const { pinned, metadata, membership } = await this.#pin();
+    try {
+      const snapshot = await snapshots.create(metadata, toRecord(membership), (sink) => pinned.write(sink));
+      metrics.count("snapshotsCreated");
+      created(snapshot);
+    } finally {
+      pinned.release();
+    }
+  }
+
+  /** State, index, term and membership of one and the same moment: between two calls of the state machine. */
+  #pin(): Promise<PinnedState> {
+    const { applier, stateMachine, log, membership } = this.parts;
+    return new Promise((resolve, reject) => {
+      applier.between(async () => {
+        try {
+          const current = membership();
+          const pinned = await stateMachine.snapshot();
+          const index = pinned.appliedIndex;
+          const metadata = create(SnapshotMetadataSchema, {
+            confState: confStateOf(current),
+            index,
+            term: log.storage.term(index),
+          });
+          resolve({ pinned, metadata, membership: current });
+        } catch (error) {
+          reject(error instanceof Error ? error : new Error(String(error)));
+        }
+      });
+    });
+  }
+
+  #maybeCompact(): void {
+    const { log, stateMachine, compaction, metrics, fail } = this.parts;
+    if (this.#compacting !== undefined) return;
+    const firstIndex = log.storage.firstIndex();
+    if (this.#applied - firstIndex <= BigInt(compaction.afterEntries)) return;
+    const upTo = minOf(stateMachine.durableIndex, this.#applied) - BigInt(compaction.keepEntries);
+    if (upTo < firstIndex) return;
+    metrics.count("compactions");
+    this.#compacting = log.compact(upTo).then(
+      () => {
+        this.#compacting = undefined;
+      },
+      (error: unknown) => {
+        this.#compacting = undefined;
+        fail(error);
+      },
+    );
+  }
+}
+
+/** Replaces the state by the body of an installed snapshot; returns the membership that came with it. */
+export async function restoreFrom(
+  snapshot: Snapshot,
+  snapshots: SnapshotStore,
+  stateMachine: StateMachine,
+): Promise<Membership> {
+  const descriptor = descriptorOf(snapshot);
+  const index = snapshot.metadata?.index ?? 0n;
+  await stateMachine.restore(index, bodyOf(descriptor, snapshots));
+  if (stateMachine.appliedIndex !== index) {
+    throw new InvariantViolation(
+      `the state machine stands at ${stateMachine.appliedIndex} after a snapshot at ${index} was restored`,
+    );
+  }
+  if (descriptor.membership === undefined) {
+    throw new InvariantViolation(`the snapshot at ${index} names no membership`);
+  }
+  return fromRecord(descriptor.membership);
+}
+
+function descriptorOf(snapshot: Snapshot): SnapshotDescriptor {
+  return fromBinary(SnapshotDescriptorSchema, snapshot.data);
+}
+
+async function* bodyOf(descriptor: SnapshotDescriptor, snapshots: SnapshotStore): AsyncGenerator<Uint8Array> {
+  const reader = await snapshots.openRead(descriptor.snapshotId);
+  try {
+    let offset = 0;
+    for (;;) {
+      const chunk = await reader.read(offset, READ_BYTES);
+      if (chunk.length === 0) return;
+      offset += chunk.length;
+      yield chunk;
+    }
+  } finally {
+    await reader.close();
+  }
+}

@@ -1,0 +1,106 @@
+// A network in memory between nodes: every message goes through its bytes, and a test decides what gets through.
+
+import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import type { NodeId } from "../../src/core/types.js";
+import { type Message, MessageSchema, MessageType } from "../../src/gen/eraftpb_pb.js";
+import { SnapshotDescriptorSchema } from "../../src/gen/records_pb.js";
+import type { Clock, PeerInbox, PeerTransport } from "../../src/node/ports.js";
+import type { MemorySnapshots } from "./node-log.js";
+
+interface Station {
+  readonly inbox: PeerInbox;
+  readonly snapshots: MemorySnapshots;
+}
+
+export class MemoryNetwork {
+  readonly #stations = new Map<NodeId, Station>();
+  readonly #isolated = new Set<NodeId>();
+  /** Returns false for what gets lost. */
+  filter: (message: Message) => boolean = () => true;
+  /** What each node was last told about where its peers are. */
+  readonly members = new Map<NodeId, ReadonlyMap<NodeId, string>>();
+
+  constructor(private readonly clock: Clock) {}
+
+  isolate(id: NodeId): void {
+    this.#isolated.add(id);
+  }
+
+  heal(): void {
+    this.#isolated.clear();
+    this.filter = () => true;
+  }
+
+  connect(snapshots: MemorySnapshots, record: (event: string) => void = () => {}) {
+    return (inbox: PeerInbox): PeerTransport => {
+      const station = { inbox, snapshots };
+      this.#stations.set(inbox.id, station);
+      return {
+        send: (messages) => {
+          for (const message of messages) {
+            record(`send ${MessageType[message.msgType]} to ${message.to}`);
+            this.#carry(station, message);
+          }
+        },
+        setMembers: (addresses) => {
+          this.members.set(inbox.id, addresses);
+          record(`setMembers ${[...addresses.keys()].join(",")}`);
+        },
+        close: async () => {
+          record("transport.close");
+          if (this.#stations.get(inbox.id) === station) this.#stations.delete(inbox.id);
+        },
+      };
+    };
+  }
+
+  /** The node is gone, with all that was on its way to it. */
+  disconnect(id: NodeId): void {
+    this.#stations.delete(id);
+  }
+
+  #carry(from: Station, message: Message): void {
+    const bytes = toBinary(MessageSchema, message);
+    this.clock.soon(() => {
+      const to = this.#stations.get(message.to);
+      const known = this.members.get(from.inbox.id)?.has(message.to) === true;
+      const passes =
+        to !== undefined &&
+        this.#stations.get(from.inbox.id) === from &&
+        known &&
+        !this.#isolated.has(message.to) &&
+        !this.#isolated.has(from.inbox.id) &&
+        this.filter(message) &&
+        to.inbox.admits(from.inbox.id);
+      if (to === undefined || !passes) {
+        from.inbox.reportUnreachable(message.to);
+        if (message.msgType === MessageType.MsgSnapshot) from.inbox.reportSnapshot(message.to, false);
+        return;
+      }
+      const delivered = fromBinary(MessageSchema, bytes);
+      if (message.msgType === MessageType.MsgSnapshot) {
+        void this.#carrySnapshot(from, to, delivered);
+        return;
+      }
+      try {
+        to.inbox.step([delivered]);
+      } catch {
+        from.inbox.reportUnreachable(message.to);
+      }
+    });
+  }
+
+  async #carrySnapshot(from: Station, to: Station, message: Message): Promise<void> {
+    try {
+      const descriptor = fromBinary(SnapshotDescriptorSchema, message.snapshot?.data ?? new Uint8Array(0));
+      const reader = await from.snapshots.openRead(descriptor.snapshotId);
+      const receiver = await to.snapshots.receive(descriptor);
+      await receiver.write(0, await reader.read(0, reader.sizeBytes));
+      await receiver.finish();
+      to.inbox.step([message]);
+      from.inbox.reportSnapshot(message.to, true);
+    } catch {
+      from.inbox.reportSnapshot(message.to, false);
+    }
+  }
+}
