@@ -24,7 +24,7 @@ export interface AdministeredNode {
   addLearner(id: NodeId, address: string, options?: CallOptions): Promise<Membership>;
   promote(id: NodeId, options?: ForceOptions): Promise<Membership>;
   removeNode(id: NodeId, options?: ForceOptions): Promise<Membership>;
-  transferLeader(to?: NodeId, options?: CallOptions): Promise<NodeId>;
+  transferLeadership(to?: NodeId, options?: CallOptions): Promise<NodeId>;
 }
 
 export interface AdminRoutesOptions {
@@ -67,7 +67,9 @@ export function adminRoutes({ node, calls }: AdminRoutesOptions): (router: Conne
         calls.write(context, {
           here: async (options) => {
             const to = request.nodeId === 0n ? undefined : request.nodeId;
-            return create(TransferLeaderResponseSchema, { leaderId: await node.transferLeader(to, options) });
+            return create(TransferLeaderResponseSchema, {
+              leaderId: await node.transferLeadership(to, options),
+            });
           },
           there: (transport, options) =>
             createClient(RaftAdminService, transport).transferLeader(request, options),

@@ -2,13 +2,13 @@
 // record found under another key is not mistaken for a good one.
 
 import { crc32 } from "../../storage/checksum.js";
+import { StorageFault } from "../../storage/storage-fault.js";
 
 const CHECKSUM_BYTES = 4;
 
-/** The files of the key-value store do not hold what was written. The node must not go on with them. */
-export class KvStoreDamaged extends Error {
-  override readonly name = "KvStoreDamaged";
-}
+/** What to do about a damaged store. Nothing is lost that the node does not have elsewhere. */
+export const KV_REMEDY =
+  "stop this node, move the folder that holds the file away and start again: the state is rebuilt from this node's snapshot and log";
 
 /** Puts the checksum before `body`. Returns a buffer of its own. */
 export function sealRecord(key: Uint8Array, body: Uint8Array): Buffer {
@@ -20,15 +20,19 @@ export function sealRecord(key: Uint8Array, body: Uint8Array): Buffer {
 
 /**
  * The body of a stored record, a view into `stored`.
- * @throws KvStoreDamaged when the checksum does not fit.
+ * @param file where it was read from, for the message.
+ * @throws StorageFault `checksum`
  */
-export function openRecord(key: Uint8Array, stored: Uint8Array): Uint8Array {
+export function openRecord(file: string, key: Uint8Array, stored: Uint8Array): Uint8Array {
   const body = stored.subarray(CHECKSUM_BYTES);
   const view = new DataView(stored.buffer, stored.byteOffset, stored.byteLength);
   if (stored.length < CHECKSUM_BYTES || view.getUint32(0) !== crc32(body, crc32(key))) {
-    throw new KvStoreDamaged(
-      `the record under key ${JSON.stringify(Buffer.from(key).toString("utf8"))} fails its checksum`,
-    );
+    throw new StorageFault("checksum", {
+      file,
+      key: JSON.stringify(Buffer.from(key).toString("utf8")),
+      problem: "the record is not what was written",
+      remedy: KV_REMEDY,
+    });
   }
   return body;
 }

@@ -55,7 +55,7 @@ export type KvSnapshotPart =
 
 /**
  * Reads a body, however it is cut into chunks. Ends normally only when header, every record and trailer were there.
- * @throws KvSnapshotInvalid, KvStoreDamaged
+ * @throws KvSnapshotInvalid, StorageFault
  */
 export async function* readSnapshot(body: AsyncIterable<Uint8Array>): AsyncGenerator<KvSnapshotPart> {
   let state: KvStoreState | undefined;
@@ -107,7 +107,7 @@ function readRecord(payload: Buffer): StoredRecord {
     throw new KvSnapshotInvalid("the snapshot holds a record without a proper key");
   }
   const sealed = payload.subarray(KEY_LENGTH_BYTES + keyBytes);
-  openRecord(key, sealed);
+  openRecord("the snapshot", key, sealed);
   return { key, sealed };
 }
 

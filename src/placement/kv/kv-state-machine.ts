@@ -59,7 +59,7 @@ export class KvStateMachine implements StateMachine {
 
   /**
    * Opens what is in `dir`, or begins blank.
-   * @throws KvStoreDamaged, with what to do about it; errors of the file system.
+   * @throws StorageFault, with what to do about it; errors of the file system.
    */
   static async open(options: KvStateMachineOptions): Promise<KvStateMachine> {
     const path = storePath(options.dir);
@@ -91,7 +91,7 @@ export class KvStateMachine implements StateMachine {
     return this.#recordCount;
   }
 
-  /** The record under `key` as of `appliedIndex`. Do not change its bytes. @throws KvStoreDamaged */
+  /** The record under `key` as of `appliedIndex`. Do not change its bytes. @throws StorageFault */
   get(key: string): KvRecord | undefined {
     const known = this.#overlay.lookUp(key);
     return known === undefined ? this.#openStore().read(key) : known.change;

@@ -1,7 +1,6 @@
 // The records of the key-value store on disk: one LMDB file with two databases, "records" and "about". The only
 // file here that knows LMDB.
 
-import { stat } from "node:fs/promises";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type Database, open, type RootDatabase } from "lmdb";
 import {
@@ -10,12 +9,14 @@ import {
   type KvStoreState,
   KvStoreStateSchema,
 } from "../../gen/records_pb.js";
-import { inspectLmdbFile } from "../../storage/lmdb-file.js";
-import { StorageFault } from "../../storage/storage-fault.js";
+import { verifyLmdbFile } from "../../storage/lmdb-verify.js";
+import { StorageFault, type StorageFaultCode } from "../../storage/storage-fault.js";
 import type { KvChange } from "./kv-overlay.js";
-import { KvStoreDamaged, openRecord, sealRecord } from "./kv-record-codec.js";
+import { KV_REMEDY, openRecord, sealRecord } from "./kv-record-codec.js";
 
 const STATE_KEY = Buffer.from("state");
+const RECORDS = "records";
+const ABOUT = "about";
 const INITIAL_MAP_BYTES = 256 * 1024 * 1024;
 
 type Transaction = ReturnType<RootDatabase["useReadTransaction"]>;
@@ -55,8 +56,8 @@ export class KvStore {
       maxDbs: 4,
     });
     const options = { encoding: "binary", keyEncoding: "binary", cache: false } as const;
-    this.#records = this.#root.openDB<Buffer, Uint8Array>("records", options);
-    this.#about = this.#root.openDB<Buffer, Uint8Array>("about", options);
+    this.#records = this.#root.openDB<Buffer, Uint8Array>(RECORDS, options);
+    this.#about = this.#root.openDB<Buffer, Uint8Array>(ABOUT, options);
   }
 
   /** A new file. */
@@ -65,36 +66,36 @@ export class KvStore {
   }
 
   /**
-   * Opens a file that exists.
-   * @throws KvStoreDamaged when it is no healthy LMDB file, or does not hold what it says it holds. LMDB itself
-   *   would take the process down over the former.
+   * Opens a file that exists, after every page and record in it has been checked: LMDB believes what it reads, and
+   * takes the process down over some of it.
+   * @throws StorageFault
    */
   static async open(path: string): Promise<KvStore> {
-    await requireHealthyFile(path);
-    const store = new KvStore(path);
-    try {
-      const { recordCount } = store.readState();
-      const found = BigInt(store.#countRecords());
-      if (found === recordCount) return store;
-      throw new KvStoreDamaged(`it should hold ${recordCount} records and holds ${found}`);
-    } catch (error) {
-      await store.close();
-      throw error instanceof KvStoreDamaged ? damaged(path, error.message) : error;
+    const { state, recordCount } = await verify(path);
+    if (recordCount !== state.recordCount) {
+      throw damaged(
+        path,
+        "inconsistent",
+        `it should hold ${state.recordCount} records and holds ${recordCount}`,
+      );
     }
+    return new KvStore(path);
   }
 
-  /** Blank for a new file. @throws KvStoreDamaged */
+  /** Blank for a new file. @throws StorageFault */
   readState(transaction?: Transaction): KvStoreState {
     const sealed = this.#about.get(STATE_KEY, transaction === undefined ? {} : { transaction });
     if (sealed === undefined) return create(KvStoreStateSchema);
-    return fromBinary(KvStoreStateSchema, openRecord(STATE_KEY, sealed));
+    return fromBinary(KvStoreStateSchema, openRecord(this.path, STATE_KEY, sealed));
   }
 
-  /** @throws KvStoreDamaged when the record fails its checksum. */
+  /** @throws StorageFault when the record fails its checksum. */
   read(key: string): KvRecord | undefined {
     const keyBytes = Buffer.from(key, "utf8");
     const sealed = this.#records.get(keyBytes);
-    return sealed === undefined ? undefined : fromBinary(KvRecordSchema, openRecord(keyBytes, sealed));
+    return sealed === undefined
+      ? undefined
+      : fromBinary(KvRecordSchema, openRecord(this.path, keyBytes, sealed));
   }
 
   has(key: string): boolean {
@@ -180,12 +181,6 @@ export class KvStore {
     }
     return page;
   }
-
-  /** From the root page, so it costs nothing. */
-  #countRecords(): number {
-    const stats: { readonly entryCount?: number } = this.#records.getStats();
-    return stats.entryCount ?? 0;
-  }
 }
 
 /** LMDB says no more than "Commit failed"; the reason is a promise beside it, which must not stay unhandled. */
@@ -200,21 +195,37 @@ async function describeFailure(error: unknown): Promise<string> {
   }
 }
 
-async function requireHealthyFile(path: string): Promise<void> {
+async function verify(path: string): Promise<{ readonly state: KvStoreState; readonly recordCount: bigint }> {
+  let state = create(KvStoreStateSchema);
+  let recordCount = 0n;
+  const foreign = (key: Buffer) => {
+    throw damaged(path, "corrupt", `a record ${JSON.stringify(key.toString("latin1"))} is out of place`);
+  };
+  const databases = new Map([
+    [
+      RECORDS,
+      (key: Buffer, sealed: Buffer) => {
+        openRecord(path, key, sealed);
+        recordCount += 1n;
+      },
+    ],
+    [
+      ABOUT,
+      (key: Buffer, sealed: Buffer) => {
+        if (!key.equals(STATE_KEY)) foreign(key);
+        state = fromBinary(KvStoreStateSchema, openRecord(path, key, sealed));
+      },
+    ],
+  ]);
   try {
-    const { lastPage, pageBytes } = await inspectLmdbFile(path);
-    const { size } = await stat(path);
-    const needed = (lastPage + 1n) * BigInt(pageBytes);
-    // LMDB would read behind the end of the file, which ends the process.
-    if (BigInt(size) < needed) throw damaged(path, `it has ${size} bytes of the ${needed} that it needs`);
+    await verifyLmdbFile(path, foreign, databases);
   } catch (error) {
-    throw error instanceof StorageFault ? damaged(path, `${error.code}: it is no complete LMDB file`) : error;
+    // The log's advice, to give the node up, would be too much here.
+    throw error instanceof StorageFault ? damaged(path, error.code, "the file is damaged", error) : error;
   }
+  return { state, recordCount };
 }
 
-function damaged(path: string, problem: string): KvStoreDamaged {
-  return new KvStoreDamaged(
-    `${path} is damaged: ${problem}. Stop this node, move the folder that holds the file away, and start again: ` +
-      "the state is rebuilt from this node's snapshot and log.",
-  );
+function damaged(path: string, code: StorageFaultCode, problem: string, cause?: unknown): StorageFault {
+  return new StorageFault(code, { file: path, problem: `${problem} (${code})`, remedy: KV_REMEDY, cause });
 }

@@ -175,7 +175,7 @@ describe("damaged files", () => {
     const dir = temporaryFolder(onTestFinished);
     writeFileSync(join(dir, "state.mdb"), content);
     await expect(KvStateMachine.open({ dir })).rejects.toThrow(message);
-    await expect(KvStateMachine.open({ dir })).rejects.toThrow(/move the folder .* away, and start again/);
+    await expect(KvStateMachine.open({ dir })).rejects.toThrow(/move the folder .* away and start again/);
   });
 
   test("a file that was cut short is refused: LMDB would read behind its end", async () => {
@@ -184,10 +184,10 @@ describe("damaged files", () => {
     await machine.close();
     const path = join(dir, "state.mdb");
     truncateSync(path, statSync(path).size - 4096);
-    await expect(KvStateMachine.open({ dir })).rejects.toThrow(/bytes of the \d+ that it needs/);
+    await expect(KvStateMachine.open({ dir })).rejects.toThrow(/the file is damaged/);
   });
 
-  test("a value that changed on disk is noticed when it is read", async () => {
+  test("a value that changed on disk is noticed when the store is opened", async () => {
     const { dir, machine } = await openMachine();
     await applyAll(machine, [setCommand(1n, "a", "needle-in-the-file")]);
     await machine.close();
@@ -197,7 +197,6 @@ describe("damaged files", () => {
       await file.write(Buffer.from("N"), 0, 1, at);
     }
     await file.close();
-    const { machine: again } = await openMachine({ dir });
-    expect(() => again.get("a")).toThrow(/under key "a" fails its checksum/);
+    await expect(KvStateMachine.open({ dir })).rejects.toThrow(/the file is damaged \(checksum\)/);
   });
 });

@@ -1,0 +1,331 @@
+// One call that makes a running node out of a state machine and a folder: LMDB below, Connect above, all opened and
+// closed in the right order.
+
+import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import { create } from "@bufbuild/protobuf";
+import type { ConnectRouter } from "@connectrpc/connect";
+import type { NodeId } from "./core/types.js";
+import { ConnectDialer } from "./embed/peer-dialer.js";
+import { ConfStateSchema } from "./gen/eraftpb_pb.js";
+import { type MembershipRecord, MembershipRecordSchema } from "./gen/records_pb.js";
+import { type NodeLimits, type RaftOptions, SILENT } from "./node/options.js";
+import type { Logger, PeerInbox, StateMachine } from "./node/ports.js";
+import { RaftNode } from "./node/raft-node.js";
+import { systemClock } from "./node/system-clock.js";
+import { formatAddress, type HostAndPort } from "./services/address.js";
+import { adminRoutes } from "./services/admin-service.js";
+import type { CallBudgetLimits } from "./services/call-budget.js";
+import { toConnectError } from "./services/connect-errors.js";
+import { LeaderCalls } from "./services/leader-calls.js";
+import { metricsRoutes } from "./services/metrics-service.js";
+import { LmdbStorage } from "./storage/lmdb-storage.js";
+import { SnapshotFiles } from "./storage/snapshot-files.js";
+import { type ConnectPeerTransport, createConnectTransport } from "./transport/connect-transport.js";
+import { listenHttp1 } from "./transport/http1-server.js";
+import { type Listener, listenHttp2 } from "./transport/http2-server.js";
+import type { TransportLimits } from "./transport/limits.js";
+import { listenOn } from "./transport/listen.js";
+import { raftRoutes } from "./transport/raft-service.js";
+
+export interface EmbedOptions<M extends StateMachine> {
+  /** The folder of this node alone: `log`, `snapshots` and `state` are made in it. */
+  readonly dataDir: string;
+  readonly id: NodeId;
+  readonly clusterId: string;
+  /** Peers and clients, HTTP/2. Port 0: any free one. */
+  readonly listen: HostAndPort;
+  /** `host:port` where others reach `listen`. Default: this node's address in `members`, else made from `listen`. */
+  readonly advertise?: string | undefined;
+  /** HTTP/1.1 for JSON. Default: none. */
+  readonly http?: HostAndPort | undefined;
+  /**
+   * The members of a new cluster, the same on each of them. Only looked at while the folder is blank. Empty or
+   * absent: the node waits until it is added to a cluster that runs.
+   */
+  readonly members?: readonly { readonly id: NodeId; readonly address: string }[] | undefined;
+  /** Opens the state machine in a folder of its own. The node closes it. */
+  readonly stateMachine: (dir: string) => Promise<M>;
+  /** The name of that folder in `dataDir`. Default `state`. */
+  readonly stateDir?: string | undefined;
+  /** Further services, on both listeners; RaftAdminService and RaftMetricsService are there already. */
+  readonly routes?: ((context: EmbedContext<M>) => (router: ConnectRouter) => void) | undefined;
+  readonly logger?: Logger | undefined;
+  readonly tickIntervalMs?: number | undefined;
+  readonly raft?: RaftOptions | undefined;
+  readonly nodeLimits?: Partial<NodeLimits> | undefined;
+  readonly transportLimits?: Partial<TransportLimits> | undefined;
+  readonly callBudget?: Partial<CallBudgetLimits> | undefined;
+  /** How long open calls may take to end when the node is closed. Default 2,000. */
+  readonly shutdownGraceMs?: number | undefined;
+}
+
+/** What services are built from. */
+export interface EmbedContext<M extends StateMachine> {
+  readonly node: RaftNode;
+  readonly stateMachine: M;
+  /** Has calls done at the leader, from any node. */
+  readonly calls: LeaderCalls;
+  readonly logger: Logger;
+}
+
+export interface EmbeddedNode<M extends StateMachine> extends EmbedContext<M> {
+  /** Where the listeners are bound. */
+  readonly address: HostAndPort;
+  readonly httpAddress: HostAndPort | undefined;
+  /**
+   * Hands leadership over, lets open calls end, and closes everything; a second call waits for the first.
+   * What the disk holds is complete at any moment: a process that is killed instead loses nothing either.
+   */
+  close(): Promise<void>;
+}
+
+const DEFAULT_SHUTDOWN_GRACE_MS = 2_000;
+const HANDOVER_DEADLINE_MS = 2_000;
+const DRAIN_POLL_MS = 10;
+const ADVISED_THREADS = 8;
+
+/**
+ * Starts a node.
+ * @throws ListenError when an address cannot be had; StorageFault when the folder is damaged, in use, or another
+ *   node's or cluster's; what `stateMachine` throws. Their messages are sentences for operators. Nothing is left
+ *   open.
+ */
+export async function embedRaftNode<M extends StateMachine>(
+  options: EmbedOptions<M>,
+): Promise<EmbeddedNode<M>> {
+  const logger = options.logger ?? SILENT;
+  adviseThreads(logger);
+  // Before the disk is touched: that an address is taken is the commonest mistake of all.
+  const listen = await reserve(options.listen);
+  const http = options.http === undefined ? undefined : await reserve(options.http);
+  const cleanup = new Cleanup();
+  try {
+    return await start({ ...options, listen, http }, logger, cleanup);
+  } catch (error) {
+    await cleanup.run(logger);
+    throw error;
+  }
+}
+
+async function start<M extends StateMachine>(
+  options: EmbedOptions<M>,
+  logger: Logger,
+  cleanup: Cleanup,
+): Promise<EmbeddedNode<M>> {
+  const { id, clusterId, dataDir, transportLimits } = options;
+  const clock = systemClock;
+  const incarnation = randomBytes(8).toString("hex");
+  const snapshots = await SnapshotFiles.open(join(dataDir, "snapshots"));
+  const log = await LmdbStorage.open({
+    dir: join(dataDir, "log"),
+    clusterId,
+    nodeId: id,
+    snapshots,
+    bootstrap: bootstrapRecord(options.members ?? []),
+    logger,
+  });
+  const undoLog = cleanup.add(() => log.close());
+  const stateMachine = await options.stateMachine(join(dataDir, options.stateDir ?? "state"));
+  const undoStateMachine = cleanup.add(() => stateMachine.close());
+
+  let peers: { readonly inbox: PeerInbox; readonly transport: ConnectPeerTransport } | undefined;
+  const node = await RaftNode.start({
+    id,
+    clusterId,
+    log,
+    snapshots,
+    stateMachine,
+    transport: (inbox) => {
+      const transport = createConnectTransport({
+        id,
+        clusterId,
+        incarnation,
+        inbox,
+        snapshots,
+        logger,
+        clock,
+        limits: transportLimits,
+        advertisedAddress: advertisedAddress(options),
+      });
+      peers = { inbox, transport };
+      return transport;
+    },
+    clock,
+    logger,
+    tickIntervalMs: options.tickIntervalMs,
+    raft: options.raft,
+    limits: options.nodeLimits,
+  });
+  // From here on the node closes its own parts.
+  undoLog();
+  undoStateMachine();
+  cleanup.add(() => node.stop());
+
+  const dialer = new ConnectDialer({ clock, limits: transportLimits });
+  cleanup.add(() => dialer.close());
+  const calls = new LeaderCalls({ node, dialer, clock, logger, budget: options.callBudget });
+  const context: EmbedContext<M> = { node, stateMachine, calls, logger };
+  const mounts = [
+    adminRoutes({ node, calls }),
+    metricsRoutes({ node, calls, version: packageVersion() }),
+    ...(options.routes === undefined ? [] : [options.routes(context)]),
+  ];
+  const clientRoutes = (router: ConnectRouter) => {
+    for (const mount of mounts) mount(router);
+  };
+  const raft =
+    peers === undefined ? undefined : peerRoutes(options, node, { ...peers, incarnation, snapshots });
+  const listeners: Listener[] = [];
+  cleanup.add(async () => {
+    await Promise.all(listeners.map((listener) => listener.close()));
+  });
+  const serverOptions = {
+    logger,
+    limits: transportLimits,
+    shutdownGraceMs: options.shutdownGraceMs ?? DEFAULT_SHUTDOWN_GRACE_MS,
+  };
+  const http2 = await listenHttp2({
+    ...options.listen,
+    ...serverOptions,
+    routes: (router) => {
+      raft?.(router);
+      clientRoutes(router);
+    },
+  });
+  listeners.push(http2);
+  const http1 =
+    options.http && (await listenHttp1({ ...options.http, ...serverOptions, routes: clientRoutes }));
+  if (http1 !== undefined) listeners.push(http1);
+
+  let closing: Promise<void> | undefined;
+  return {
+    ...context,
+    address: http2.address,
+    httpAddress: http1?.address,
+    close: () => {
+      closing ??= handOver(node, logger).then(() => cleanup.run(logger));
+      return closing;
+    },
+  };
+}
+
+function peerRoutes<M extends StateMachine>(
+  options: EmbedOptions<M>,
+  node: RaftNode,
+  parts: {
+    readonly inbox: PeerInbox;
+    readonly transport: ConnectPeerTransport;
+    readonly incarnation: string;
+    readonly snapshots: SnapshotFiles;
+  },
+): (router: ConnectRouter) => void {
+  const { inbox, transport, incarnation, snapshots } = parts;
+  return raftRoutes({
+    id: options.id,
+    clusterId: options.clusterId,
+    incarnation,
+    inbox,
+    snapshots,
+    logger: options.logger ?? SILENT,
+    clock: systemClock,
+    limits: options.transportLimits,
+    proposeConfChange: async (change, signal) => {
+      try {
+        return await node.proposeConfChange(change, { signal });
+      } catch (error) {
+        throw toConnectError(error, "write", node);
+      }
+    },
+    learnAddress: (id, address) => transport.learnAddress(id, address),
+    observeIncarnation: (id, incarnationOfPeer) => transport.observeIncarnation(id, incarnationOfPeer),
+  });
+}
+
+/** A leader that goes away without a word costs the group an election timeout, and its clients their answers. */
+async function handOver(node: RaftNode, logger: Logger): Promise<void> {
+  const { voters } = node.membership;
+  if (!node.isLeader || voters.every((id) => id === node.id)) return;
+  const untilMs = systemClock.nowMs() + HANDOVER_DEADLINE_MS;
+  try {
+    await node.transferLeadership(undefined, { deadlineMs: HANDOVER_DEADLINE_MS });
+  } catch (error) {
+    logger.warn({ error }, "could not hand leadership over before stopping");
+  }
+  // What was proposed before is mostly committed by the new leader at once; new writes are forwarded to it already.
+  while (node.status().pendingProposals > 0 && systemClock.nowMs() < untilMs) {
+    await new Promise<void>((resolve) => {
+      systemClock.after(DRAIN_POLL_MS, resolve);
+    });
+  }
+}
+
+/** What has to be undone, last things first. */
+class Cleanup {
+  readonly #steps = new Set<() => Promise<void>>();
+
+  /** Returns how to drop the step, when somebody else has taken it over. */
+  add(step: () => Promise<void>): () => void {
+    this.#steps.add(step);
+    return () => this.#steps.delete(step);
+  }
+
+  /** Every step is tried, whatever becomes of those before it. */
+  async run(logger: Logger): Promise<void> {
+    for (const step of [...this.#steps].reverse()) {
+      this.#steps.delete(step);
+      try {
+        await step();
+      } catch (error) {
+        logger.error({ error }, "a part of the node could not be closed cleanly");
+      }
+    }
+  }
+}
+
+/** Shows that an address can be had, and chooses the port if that was left open. */
+async function reserve({ host, port }: HostAndPort): Promise<HostAndPort> {
+  const probe = createServer();
+  const address = await listenOn(probe, host, port);
+  await new Promise<void>((resolve) => probe.close(() => resolve()));
+  return { host, port: address.port };
+}
+
+function advertisedAddress<M extends StateMachine>(options: EmbedOptions<M>): string {
+  const { advertise, id, listen, members = [] } = options;
+  const own = advertise ?? members.find((member) => member.id === id)?.address;
+  if (own !== undefined) return own;
+  const isWildcard = listen.host === "0.0.0.0" || listen.host === "::";
+  return formatAddress({ host: isWildcard ? hostname() : listen.host, port: listen.port });
+}
+
+function bootstrapRecord(
+  members: readonly { readonly id: NodeId; readonly address: string }[],
+): MembershipRecord | undefined {
+  if (members.length === 0) return undefined;
+  return create(MembershipRecordSchema, {
+    confState: create(ConfStateSchema, { voters: members.map(({ id }) => id) }),
+    index: 1n,
+    addresses: members.map(({ id, address }) => ({ id, address })),
+  });
+}
+
+/** Every commit of LMDB holds a thread of libuv's pool while the disk works; files and names need some too. */
+function adviseThreads(logger: Logger): void {
+  const { UV_THREADPOOL_SIZE = "4" } = process.env;
+  const threads = Number(UV_THREADPOOL_SIZE);
+  if (threads >= ADVISED_THREADS) return;
+  logger.info(
+    { threads },
+    `set UV_THREADPOOL_SIZE=${ADVISED_THREADS} or more in the environment: disk writes share ${threads} threads now`,
+  );
+}
+
+function packageVersion(): string {
+  const manifest: unknown = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
+  const isNamed = typeof manifest === "object" && manifest !== null && "version" in manifest;
+  return isNamed ? String(manifest.version) : "unknown";
+}
