@@ -2,6 +2,8 @@
 // sent, applied and read, and the invariants checked after every input.
 
 import {
+  type ConfChange,
+  type ConfChangeV2,
   type ConfigInput,
   type ConfState,
   decodeConfChange,
@@ -24,6 +26,7 @@ import {
 import { checkInvariants } from "../../src/core/raft/invariants.js";
 import type { RaftState } from "../../src/core/raft/state.js";
 import { step } from "../../src/core/raft/step.js";
+import type { Progress } from "../../src/core/tracker/progress.js";
 
 /** What most of raft-rs's scenarios start from: no pre-vote, no check-quorum, 10 and 1 ticks, no size limits. */
 export const PLAIN: Partial<ConfigInput> = {
@@ -49,7 +52,7 @@ export interface TestNodeOptions {
   readonly commit?: bigint;
   readonly storage?: MemoryStorage;
   readonly config?: Partial<ConfigInput>;
-  /** Applies committed membership changes by itself. On unless switched off. */
+  /** Applies what is committed at once. On unless switched off; `applyCommitted` does it then. */
   readonly autoApply?: boolean;
 }
 
@@ -63,6 +66,8 @@ export class TestNode {
   readonly confStates: ConfState[] = [];
   /** Sent and not yet taken by `takeMessages`. */
   #outgoing: Message[] = [];
+  /** Handed out and not yet applied. */
+  #unapplied: Entry[] = [];
   readonly #autoApply: boolean;
 
   constructor(id: NodeId, options: TestNodeOptions = {}) {
@@ -119,6 +124,17 @@ export class TestNode {
     return this.act((node) => node.propose(new Uint8Array(), bytes(data)));
   }
 
+  proposeConfChange(change: ConfChange | ConfChangeV2): StepOutcome {
+    return this.act((node) => node.proposeConfChange(new Uint8Array(), change));
+  }
+
+  /** What this node knows of a member. @throws for a stranger. */
+  progress(id: NodeId | number): Progress {
+    const progress = this.raft.tracker.get(BigInt(id));
+    if (progress === undefined) throw new Error(`node ${this.id} tracks no node ${id}`);
+    return progress;
+  }
+
   /** Ticks until the election timeout fires. */
   timeOut(): void {
     this.raft.electionElapsed = this.raft.randomizedElectionTimeout - 1;
@@ -142,13 +158,17 @@ export class TestNode {
       if (light.commitIndex !== undefined) this.storage.commitTo(light.commitIndex);
       this.#outgoing.push(...light.messages);
       checkInvariants(this.raft);
-      this.#apply([...ready.committedEntries, ...light.committedEntries]);
+      const entries = [...ready.committedEntries, ...light.committedEntries];
+      this.committed.push(...entries);
+      this.#unapplied.push(...entries);
+      if (this.#autoApply) this.applyCommitted();
     }
   }
 
-  #apply(entries: readonly Entry[]): void {
-    this.committed.push(...entries);
-    if (!this.#autoApply) return;
+  /** Applies all that was handed out. */
+  applyCommitted(): void {
+    const entries = this.#unapplied;
+    this.#unapplied = [];
     for (const entry of entries) {
       if (entry.entryType === EntryType.EntryNormal) continue;
       this.applyConfChange(entry);
