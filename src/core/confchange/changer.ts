@@ -103,7 +103,6 @@ class Draft {
 
   constructor(tracker: TrackedMembership) {
     const { conf } = tracker;
-    checkMembership(conf, (id) => tracker.get(id) !== undefined);
     this.#tracker = tracker;
     this.incoming = new Set(conf.voters.incoming);
     this.outgoing = new Set(conf.voters.outgoing);

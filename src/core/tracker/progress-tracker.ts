@@ -105,7 +105,7 @@ export class ProgressTracker {
 
   /** The given nodes are a quorum of the whole group, of both halves if it is joint. */
   hasQuorum(nodes: ReadonlySet<NodeId>): boolean {
-    return this.#conf.voters.voteResult((id) => nodes.has(id) || undefined) === "won";
+    return this.#conf.voters.voteResult((id) => nodes.has(id)) === "won";
   }
 
   /**
@@ -114,7 +114,7 @@ export class ProgressTracker {
    */
   quorumRecentlyActive(self: NodeId): boolean {
     const result = this.#conf.voters.voteResult(
-      (id) => id === self || this.#progress.get(id)?.recentActive || undefined,
+      (id) => id === self || this.#progress.get(id)?.recentActive === true,
     );
     for (const [id, progress] of this.#progress) progress.recentActive = id === self;
     return result === "won";

@@ -195,7 +195,7 @@ describe("a change", () => {
     );
   });
 
-  test("is refused when the membership before it is broken already", () => {
+  test("that would lead to a broken membership is refused", () => {
     const broken = { conf: trackerAfter("v1").conf, get: () => undefined };
     expect(() => simple(broken, [])).toThrow(new ConfChangeError("no progress for voter 1"));
   });

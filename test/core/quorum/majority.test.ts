@@ -16,7 +16,14 @@ const voters = <T>(value: fc.Arbitrary<T>): fc.Arbitrary<Map<NodeId, T>> =>
   fc
     .oneof(
       { weight: 4, arbitrary: fc.uniqueArray(fc.bigInt(1n, 20n), { maxLength: 7 }) },
-      { weight: 1, arbitrary: fc.uniqueArray(fc.bigInt(1n, INFINITE_INDEX), { maxLength: 40 }) },
+      {
+        weight: 1,
+        arbitrary: fc.uniqueArray(fc.bigInt(1n, INFINITE_INDEX), {
+          minLength: 15,
+          maxLength: 24,
+          size: "max",
+        }),
+      },
     )
     .chain((ids) =>
       fc

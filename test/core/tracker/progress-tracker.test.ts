@@ -136,6 +136,13 @@ describe("a quorum", () => {
     expect(tracker.quorumRecentlyActive(1n)).toBe(true);
   });
 
+  test("always counts the asker, even before it has counted anything", () => {
+    const tracker = trackerOf({ incoming: [1n, 2n] });
+    for (const id of tracker.ids()) progressOf(tracker, id).recentActive = false;
+    progressOf(tracker, 2n).recentActive = true;
+    expect(tracker.quorumRecentlyActive(1n)).toBe(true);
+  });
+
   test("does not count the asker when it is a learner or gone", () => {
     const tracker = trackerOf({ incoming: [1n, 2n, 3n], learners: [4n] });
     tracker.quorumRecentlyActive(4n);
