@@ -1,0 +1,104 @@
+// Everything that the package offers. The parts, from pure to complete: the consensus core (`RawNode`), the runtime
+// around it (`RaftNode`), its storage, transport and services, one call that joins them (`embedRaftNode`), and the
+// placement center, which is built on that call.
+
+export * from "./core/index.js";
+export { ConnectDialer, type ConnectDialerOptions } from "./embed/peer-dialer.js";
+export { type EmbedContext, type EmbeddedNode, type EmbedOptions, embedRaftNode } from "./embed.js";
+export {
+  type MembershipContext,
+  MembershipContextSchema,
+  type MembershipRecord,
+  type SnapshotDescriptor,
+  SnapshotDescriptorSchema,
+} from "./gen/records_pb.js";
+export {
+  type ErrorDetail,
+  ErrorDetail_Outcome,
+  ErrorDetailSchema,
+  KvService,
+  PlacementCenterService,
+  RaftAdminService,
+  RaftMetricsService,
+  ReadConsistency,
+  Role,
+} from "./gen/service_pb.js";
+export type { CallOptions } from "./node/calls.js";
+export { RaftNodeError, type RaftNodeErrorCode, type RaftNodeErrorDetail } from "./node/errors.js";
+export type { NodeEvents } from "./node/events.js";
+export type { Membership } from "./node/membership.js";
+export type { MembershipChange, MembershipOptions, MembershipStep } from "./node/membership-change.js";
+export type { HistogramView, NodeMetricsView } from "./node/metrics.js";
+export type { NodeLimits, RaftNodeOptions, RaftOptions } from "./node/options.js";
+export type {
+  Cancel,
+  Clock,
+  Command,
+  DurableLog,
+  Logger,
+  LogWrite,
+  PeerInbox,
+  PeerTransport,
+  SnapshotReader,
+  SnapshotReceiver,
+  SnapshotSink,
+  SnapshotStore,
+  StateMachine,
+  StateMachineSnapshot,
+} from "./node/ports.js";
+export type { ProposeResult } from "./node/proposals.js";
+export { RaftNode } from "./node/raft-node.js";
+export type { CompactionOptions } from "./node/snapshotting.js";
+export type { NodeRole, NodeState, NodeStatus } from "./node/status.js";
+export type { StopOptions } from "./node/stopping.js";
+export { systemClock } from "./node/system-clock.js";
+export {
+  type ClusterMember,
+  type ClusterMembers,
+  type ForceOptions,
+  type KvEntry,
+  PlacementClient,
+  type PlacementClientOptions,
+  type ReadOptions,
+  type RequestOptions,
+} from "./placement/client.js";
+export { PlacementError, type WriteOutcome } from "./placement/client-error.js";
+export {
+  type PlacementConfig,
+  PlacementConfigInvalid,
+  type PlacementLimits,
+  parseAddress,
+  parsePeers,
+} from "./placement/config.js";
+export { type KvRoutesOptions, kvRoutes } from "./placement/kv/kv-service.js";
+export { KvStateMachine, type KvStateMachineOptions } from "./placement/kv/kv-state-machine.js";
+export { type PlacementCenter, startPlacementCenter } from "./placement/server.js";
+export type { HostAndPort } from "./services/address.js";
+export { type AdminRoutesOptions, adminRoutes } from "./services/admin-service.js";
+export {
+  type CallPurpose,
+  ERROR_TABLE,
+  type ErrorReason,
+  toConnectError,
+} from "./services/connect-errors.js";
+export {
+  type ForwardOptions,
+  LeaderCalls,
+  type LeaderCallsOptions,
+  type LeaderOperation,
+  type PeerDialer,
+} from "./services/leader-calls.js";
+export { type MetricsRoutesOptions, metricsRoutes } from "./services/metrics-service.js";
+export { LmdbStorage, type LmdbStorageOptions } from "./storage/lmdb-storage.js";
+export { SnapshotFiles, type SnapshotFilesOptions } from "./storage/snapshot-files.js";
+export { StorageFault, type StorageFaultCode } from "./storage/storage-fault.js";
+export {
+  type ConnectPeerTransport,
+  type ConnectTransportOptions,
+  createConnectTransport,
+} from "./transport/connect-transport.js";
+export { type Http1ServerOptions, listenHttp1 } from "./transport/http1-server.js";
+export { type Http2ServerOptions, type Listener, listenHttp2 } from "./transport/http2-server.js";
+export type { TransportLimits } from "./transport/limits.js";
+export { ListenError } from "./transport/listen.js";
+export { type RaftServiceOptions, raftRoutes } from "./transport/raft-service.js";
