@@ -44,6 +44,8 @@ export function forwardTransferLeader(
   message: Message,
 ): StepOutcome {
   if (follower.leader === NO_NODE) return dropped("noLeader");
+  // Passed on without a name, it would be taken for a wish of this node to lead.
+  if (message.from === NO_NODE) return ignore(raft, message, "notAVoter");
   send(raft, newMessage(MessageType.MsgTransferLeader, follower.leader, { from: message.from }));
   return ACCEPTED;
 }
