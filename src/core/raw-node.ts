@@ -74,9 +74,10 @@ export class RawNode {
    */
   constructor(config: ConfigInput, storage: Storage) {
     const valid: Config = validateConfig(config);
-    this.raft = createRaft(valid, storage);
+    const initial = storage.initialState();
+    this.raft = createRaft(valid, storage, initial);
     this.#previousSoftState = softStateOf(this.raft);
-    this.#previousHardState = hardStateOf(this.raft);
+    this.#previousHardState = initial.hardState;
     this.#commitSinceIndex = this.raft.log.applied;
   }
 
@@ -180,7 +181,7 @@ export class RawNode {
     const hardState = sameHardState(hardStateBefore, raft) ? undefined : hardStateOf(raft);
     if (hardState !== undefined) this.#previousHardState = hardState;
     const readStates = raft.readStates;
-    if (readStates.length > 0) raft.readStates = [];
+    raft.readStates = [];
     const snapshot = unstable.snapshot === undefined ? undefined : copySnapshot(unstable.snapshot);
     const entries = [...unstable.entries];
     const last = entries.at(-1);

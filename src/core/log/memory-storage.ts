@@ -21,6 +21,7 @@ export class MemoryStorage implements Storage {
   /** The position before the first entry. */
   #boundary: { index: LogIndex; term: Term } = { index: 0n, term: 0n };
   #entries: Entry[] = [];
+  #applied: LogIndex | undefined;
   #snapshotData: Uint8Array = new Uint8Array(0);
   #snapshotUnavailableOnce = false;
   #logUnavailable = false;
@@ -66,13 +67,16 @@ export class MemoryStorage implements Storage {
     return this.#boundary.index + BigInt(this.#entries.length);
   }
 
-  /** The snapshot at the commit index, with the membership last set: what an embedder would have applied. */
+  /**
+   * A snapshot with the membership last set. It ends at the commit index, which is right for an embedder that
+   * applies at once; others say how far they are with {@link setApplied}.
+   */
   snapshot(requestIndex: LogIndex, _to: NodeId): Snapshot {
     if (this.#snapshotUnavailableOnce) {
       this.#snapshotUnavailableOnce = false;
       throw new StorageError("snapshotTemporarilyUnavailable");
     }
-    const index = maxOf(this.#hardState.commit, this.#boundary.index);
+    const index = maxOf(this.#applied ?? this.#hardState.commit, this.#boundary.index);
     if (index < requestIndex) throw new StorageError("snapshotTemporarilyUnavailable");
     return newSnapshot(index, this.term(index), copyConfState(this.#confState), this.#snapshotData);
   }
@@ -84,6 +88,11 @@ export class MemoryStorage implements Storage {
   /** The membership as of what is applied. */
   setConfState(confState: ConfState): void {
     this.#confState = copyConfState(confState);
+  }
+
+  /** How far the state machine is: from now on snapshots end here. */
+  setApplied(index: LogIndex): void {
+    this.#applied = index;
   }
 
   /** What the next snapshots carry as their body. */

@@ -46,6 +46,7 @@ export function handleAppendResponse(
   progress.recentActive = true;
   progress.updateCommitted(message.commit);
   if (message.reject) {
+    if (message.requestSnapshot !== 0n) creditSnapshotRequest(raft, leader, progress, message);
     handleRejection(raft, progress, message);
     return ACCEPTED;
   }
@@ -98,6 +99,23 @@ function handleRejection(raft: RaftState, progress: Progress, message: Message):
   if (!progress.maybeDecrTo(message.index, nextProbe, message.requestSnapshot)) return;
   if (progress.state === "Replicate") progress.becomeProbe();
   sendAppend(raft, message.from);
+}
+
+/**
+ * A peer that asks for a snapshot takes no appends, but it says how its log ends. If ours has that entry, all up to
+ * it counts: otherwise a group that needs the peer for its quorum could never commit, and so never take the very
+ * snapshot that the peer waits for. raft-rs stands still there.
+ */
+function creditSnapshotRequest(
+  raft: RaftState,
+  leader: LeaderRole,
+  progress: Progress,
+  message: Message,
+): void {
+  if (!raft.log.matchTerm(message.rejectHint, message.logTerm)) return;
+  if (!progress.maybeUpdate(message.rejectHint)) return;
+  if (progress.state === "Replicate") progress.inflights.freeTo(message.rejectHint);
+  if (maybeCommit(raft, leader)) broadcastAppend(raft);
 }
 
 /** A peer lives. raft-rs: `handle_heartbeat_response`. */

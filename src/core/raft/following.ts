@@ -4,7 +4,7 @@ import { type Message, MessageType } from "../../gen/eraftpb_pb.js";
 import { newMessage } from "../messages.js";
 import { ACCEPTED, minOf, type NodeId, type StepOutcome } from "../types.js";
 import { send } from "./outbox.js";
-import { sendSnapshotRequest } from "./snapshot-restore.js";
+import { requestSnapshot, sendSnapshotRequest } from "./snapshot-restore.js";
 import { type FollowerRole, type RaftState, tell } from "./state.js";
 
 /** The sender leads this term: its election clock starts again. */
@@ -43,6 +43,7 @@ export function handleAppendEntries(raft: RaftState, message: Message): StepOutc
   }
   response.commit = log.committed;
   send(raft, response);
+  if (raft.wantsSnapshot) requestSnapshot(raft);
   return ACCEPTED;
 }
 

@@ -46,7 +46,7 @@ export class Outbox {
 
   takeNow(): Message[] {
     const taken = this.#now;
-    if (taken.length > 0) this.#now = [];
+    this.#now = [];
     // From here on the message is the embedder's.
     if (this.#openAppends.size > 0) this.#openAppends.clear();
     return taken;
@@ -54,7 +54,7 @@ export class Outbox {
 
   takePersisted(): Message[] {
     const taken = this.#persisted;
-    if (taken.length > 0) this.#persisted = [];
+    this.#persisted = [];
     return taken;
   }
 

@@ -4,9 +4,9 @@ import { restore as restoreConf } from "../confchange/restore.js";
 import type { Config } from "../config.js";
 import { InvariantViolation } from "../errors.js";
 import { type EntryId, RaftLog } from "../log/raft-log.js";
-import type { GetEntriesContext, Storage } from "../log/storage.js";
+import type { GetEntriesContext, InitialState, Storage } from "../log/storage.js";
 import { ProgressTracker } from "../tracker/progress-tracker.js";
-import { type LogIndex, maxOf, NO_NODE } from "../types.js";
+import { type LogIndex, maxOf, minOf, NO_NODE } from "../types.js";
 import { maybeCommit } from "./commit.js";
 import { refreshPromotable } from "./membership.js";
 import { Outbox } from "./outbox.js";
@@ -19,18 +19,18 @@ import type { RaftState } from "./state.js";
  * A follower of nobody, in the term that its storage remembers.
  * @throws InvariantViolation when the storage contradicts itself.
  */
-export function createRaft(config: Config, storage: Storage): RaftState {
-  const { hardState, confState } = storage.initialState();
+export function createRaft(config: Config, storage: Storage, initial: InitialState): RaftState {
+  const { hardState, confState } = initial;
   const log = new RaftLog(storage, config.applied);
-  if (hardState.commit !== 0n || log.committed > 0n) {
-    if (hardState.commit < log.committed || hardState.commit > log.lastIndex()) {
-      throw new InvariantViolation(
-        `the hard state's commit ${hardState.commit} is outside of the log [${log.committed}, ${log.lastIndex()}]: ` +
-          "the storage has lost entries, or mixes two nodes' files",
-      );
-    }
-    log.committed = hardState.commit;
+  if (hardState.commit > log.lastIndex()) {
+    throw new InvariantViolation(
+      `the hard state's commit ${hardState.commit} is beyond the end of the log, ${log.lastIndex()}: the storage ` +
+        "has lost entries, or mixes two nodes' files",
+    );
   }
+  // What is compacted or in the state machine was committed, even if the hard state heard of that too late.
+  const knownCommitted = maxOf(log.committed, minOf(config.applied, log.lastIndex()));
+  log.committed = maxOf(hardState.commit, knownCommitted);
   const raft: RaftState = {
     id: config.id,
     settings: { ...config },
@@ -45,6 +45,7 @@ export function createRaft(config: Config, storage: Storage): RaftState {
     randomizedElectionTimeout: 0,
     ticksSinceStart: 0,
     pendingRequestSnapshot: 0n,
+    wantsSnapshot: false,
     promotable: false,
   };
   restoreConf(raft.tracker, maxOf(log.lastIndex(), 1n), confState);

@@ -12,6 +12,10 @@ import { UncommittedBudget } from "./uncommitted-budget.js";
 
 /** Follows `leader` (or nobody yet) in `term`. At the same term the vote stays given. */
 export function becomeFollower(raft: RaftState, term: Term, leader: NodeId): FollowerRole {
+  if (raft.term !== term && raft.pendingRequestSnapshot !== 0n) {
+    raft.pendingRequestSnapshot = 0n;
+    raft.wantsSnapshot = true;
+  }
   reset(raft, term);
   // Applying ahead of the disk is a leader's privilege: a follower's entries may still be replaced (R8).
   raft.log.maxApplyUnpersistedLogLimit = 0;
@@ -36,7 +40,7 @@ export function becomePreCandidate(raft: RaftState): CandidateRole {
 export function becomeCandidate(raft: RaftState): CandidateRole {
   if (raft.role.kind === "leader") throw new InvariantViolation("a leader cannot become a candidate");
   reset(raft, raft.term + 1n);
-  raft.pendingRequestSnapshot = 0n;
+  forgetSnapshotRequest(raft);
   raft.vote = raft.id;
   raft.outbox.voteForSelf(raft.term);
   const role: CandidateRole = { kind: "candidate" };
@@ -50,7 +54,7 @@ export function becomeLeader(raft: RaftState): LeaderRole {
   if (raft.role.kind === "follower")
     throw new InvariantViolation("a follower cannot become leader without votes");
   reset(raft, raft.term);
-  raft.pendingRequestSnapshot = 0n;
+  forgetSnapshotRequest(raft);
   const lastIndex = raft.log.lastIndex();
   const role: LeaderRole = {
     kind: "leader",
@@ -79,6 +83,12 @@ export function becomeLeader(raft: RaftState): LeaderRole {
   tell(raft, { type: "becameLeader", term: raft.term, lastIndex });
   appendToOwnLog(raft, role, [newNormalEntry(0n, 0n, NO_BYTES)]);
   return role;
+}
+
+/** A node that can lead has a log that needs no mending. */
+function forgetSnapshotRequest(raft: RaftState): void {
+  raft.pendingRequestSnapshot = 0n;
+  raft.wantsSnapshot = false;
 }
 
 /** What every entry into a role but pre-candidate does. raft-rs: `reset`. */

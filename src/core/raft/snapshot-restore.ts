@@ -48,7 +48,10 @@ export function restore(raft: RaftState, received: Snapshot): boolean {
     tell(raft, { type: "snapshotIgnored", index, because: "notAMember" });
     return false;
   }
-  if (raft.pendingRequestSnapshot === 0n && log.matchTerm(index, term)) {
+  // One that was under way before the request ends before this log does: taking it would drop acknowledged entries.
+  // raft-rs does.
+  const wasAskedFor = raft.pendingRequestSnapshot !== 0n && index >= raft.pendingRequestSnapshot;
+  if (!wasAskedFor && log.matchTerm(index, term)) {
     // The log holds all that the snapshot stands for; only the news that it is committed is of use.
     log.commitTo(index);
     tell(raft, { type: "snapshotIgnored", index, because: "alreadyInLog" });
@@ -63,6 +66,7 @@ export function restore(raft: RaftState, received: Snapshot): boolean {
   restoreConf(raft.tracker, log.lastIndex() + 1n, confState);
   refreshPromotable(raft);
   raft.pendingRequestSnapshot = 0n;
+  raft.wantsSnapshot = false;
   tell(raft, { type: "snapshotRestored", index, term });
   return true;
 }
@@ -94,6 +98,7 @@ export function requestSnapshot(raft: RaftState): StepOutcome {
     log.lastTerm() === raft.term;
   if (!mayAsk) return dropped("requestSnapshotDropped");
   raft.pendingRequestSnapshot = log.lastIndex();
+  raft.wantsSnapshot = false;
   sendSnapshotRequest(raft, leader);
   return ACCEPTED;
 }

@@ -6,7 +6,7 @@
 // | vote | roles.ts, election.ts (a vote granted to another) |
 // | electionElapsed | roles.ts, tick.ts, election.ts, following.ts, transfer.ts |
 // | randomizedElectionTimeout | roles.ts |
-// | pendingRequestSnapshot | roles.ts, snapshot-restore.ts |
+// | pendingRequestSnapshot, wantsSnapshot | roles.ts, snapshot-restore.ts |
 // | promotable | membership.ts |
 // | readStates, outbox | filled anywhere through their functions, emptied by raw-node.ts |
 
@@ -76,6 +76,11 @@ export interface RaftState {
   ticksSinceStart: number;
   /** The lowest snapshot index this node asks its leader for; 0 when it does not. */
   pendingRequestSnapshot: LogIndex;
+  /**
+   * The term changed while a snapshot was asked for. It is asked for again once this log reaches into the new term;
+   * until then appends are taken, because the new leader may need this node to commit anything at all.
+   */
+  wantsSnapshot: boolean;
   /** This node is a voter of its own configuration. */
   promotable: boolean;
 }
