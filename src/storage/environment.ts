@@ -5,7 +5,7 @@ import { entrySize } from "../core/messages.js";
 import type { LogIndex } from "../core/types.js";
 import type { Entry } from "../gen/eraftpb_pb.js";
 
-import { ENTRIES_DATABASE, entryKey, entryKeyName, type RecordKey, transientEntryKey } from "./keys.js";
+import { ENTRIES_DATABASE, entryKeyName, type RecordKey, transientEntryKey } from "./keys.js";
 import {
   entryRecordBytes,
   entryRecordProblem,
@@ -13,7 +13,7 @@ import {
   sealRecord,
   writeEntryRecord,
 } from "./record-codec.js";
-import { REBUILD_REMEDY, StorageFault } from "./storage-fault.js";
+import { damagedRecord, missingEntry } from "./storage-fault.js";
 
 const INITIAL_MAP_BYTES = 1024 ** 3;
 const PAGE_BYTES = 4096;
@@ -76,6 +76,7 @@ export class LogEnvironment {
    * of it would not undo what was put before.
    */
   async write(change: EnvironmentChange): Promise<void> {
+    if (change.records.size === 0 && change.entries.length === 0 && change.removals.length === 0) return;
     const records = [...change.records].map(
       ([key, payload]) => [Buffer.from(key), sealRecord(key, payload)] as const,
     );
@@ -88,16 +89,6 @@ export class LogEnvironment {
     if (!(await done)) throw new Error("lmdb did not take the batch");
   }
 
-  /** The record under `key` as it is on disk, checksum included. */
-  readRecord(key: RecordKey): Buffer | undefined {
-    return this.root.get(Buffer.from(key));
-  }
-
-  /** Every entry key and record from `low` on, in order. Must be consumed within one turn. */
-  scanEntries(low: LogIndex): Iterable<{ key: Buffer; value: Buffer }> {
-    return this.entries.getRange({ start: entryKey(low) });
-  }
-
   /**
    * The entries of `[low, high)`, all of which must be on disk: as many as fit into `maxBytes`, at least one.
    * @throws StorageFault `gap` or `checksum`
@@ -107,9 +98,10 @@ export class LogEnvironment {
     let bytes = 0;
     for (let index = low; index < high; index += 1n) {
       const record = this.entries.get(transientEntryKey(index));
-      if (record === undefined) throw this.missingEntry(index);
-      const problem = entryRecordProblem(index, record);
-      if (problem !== undefined) throw this.damagedEntry(index);
+      if (record === undefined) throw missingEntry(this.file, entryKeyName(index));
+      if (entryRecordProblem(index, record) !== undefined) {
+        throw damagedRecord(this.file, entryKeyName(index));
+      }
       const entry = readEntryRecord(record);
       bytes += entrySize(entry);
       if (bytes > maxBytes && result.length > 0) break;
@@ -126,24 +118,6 @@ export class LogEnvironment {
       usedBytes: used * PAGE_BYTES,
       freeBytes: Math.max(0, total - used) * PAGE_BYTES,
     };
-  }
-
-  missingEntry(index: LogIndex): StorageFault {
-    return new StorageFault("gap", {
-      file: this.file,
-      key: entryKeyName(index),
-      problem: "the entry is missing although entries before and after it are kept",
-      remedy: REBUILD_REMEDY,
-    });
-  }
-
-  damagedEntry(index: LogIndex): StorageFault {
-    return new StorageFault("checksum", {
-      file: this.file,
-      key: entryKeyName(index),
-      problem: "the entry's checksum does not match: it was damaged after it was written",
-      remedy: REBUILD_REMEDY,
-    });
   }
 
   /** Waits for the batch under way. */

@@ -19,7 +19,10 @@ export class Garbage {
 
   /** Nothing if `from` is greater than `to`. */
   add(from: LogIndex, to: LogIndex): void {
-    if (from <= to) this.#ranges.push({ from, to });
+    if (from > to) return;
+    const newest = this.#ranges[this.#ranges.length - 1];
+    if (newest !== undefined && newest.to + 1n === from) newest.to = to;
+    else this.#ranges.push({ from, to });
   }
 
   /**

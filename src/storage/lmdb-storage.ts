@@ -1,33 +1,21 @@
 // The durable log of a node: what the core reads (`storage`), and the writes that a node must not forget.
 
-import { access, rename, rm } from "node:fs/promises";
-import { join } from "node:path";
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { InvariantViolation, StorageError } from "../core/errors.js";
 import type { GetEntriesContext, InitialState, Storage } from "../core/log/storage.js";
 import { copyConfState, newConfState, newHardState, snapshotPosition } from "../core/messages.js";
 import type { LogIndex, NodeId } from "../core/types.js";
-import {
-  type ConfState,
-  type HardState,
-  HardStateSchema,
-  type Snapshot,
-  SnapshotSchema,
-} from "../gen/eraftpb_pb.js";
-import {
-  type MembershipRecord,
-  MembershipRecordSchema,
-  SnapshotDescriptorSchema,
-} from "../gen/records_pb.js";
+import { type ConfState, type HardState, type Snapshot, SnapshotSchema } from "../gen/eraftpb_pb.js";
+import { type MembershipRecord, SnapshotDescriptorSchema } from "../gen/records_pb.js";
 import type { Clock, DurableLog, Logger, LogWrite, SnapshotStore } from "../node/ports.js";
-import type { LogChange, LogPosition } from "./batch-plan.js";
-import { type EnvironmentStats, LogEnvironment } from "./environment.js";
-import { inspectLmdbFile } from "./lmdb-file.js";
-import { initialRecords, type LoadedLog, type LogIdentity, loadLog } from "./load-log.js";
+import type { LogChange } from "./batch-plan.js";
+import type { EnvironmentStats, LogEnvironment } from "./environment.js";
+import type { FolderLock } from "./folder-lock.js";
+import type { LogIdentity } from "./load-log.js";
 import { LogView } from "./log-view.js";
 import { LogWriter } from "./log-writer.js";
+import { type OpenedLog, openLogFolder } from "./open-log.js";
 import { StorageFault } from "./storage-fault.js";
-import { makeFolderDurable, syncFile, syncFolder } from "./storage-files.js";
 
 export interface LmdbStorageOptions {
   /** The node's own folder; created when missing. */
@@ -61,13 +49,9 @@ export interface LmdbStorageStats extends EnvironmentStats {
   readonly garbageKeys: number;
 }
 
-const LOG_FILE = "raft.mdb";
-/** A new environment is complete before it gets its name. */
-const NEW_LOG_FILE = "raft-new.mdb";
 const DEFAULT_WATCHDOG_MS = 30_000;
 const DEFAULT_CACHE_BYTES = 16 * 1024 * 1024;
-const BOOTSTRAP_POSITION: LogPosition = { index: 1n, term: 1n };
-const BLANK_POSITION: LogPosition = { index: 0n, term: 0n };
+const CLOSE_TIMEOUT_MS = 10_000;
 
 const systemClock: Pick<Clock, "after" | "soon"> = {
   after(delayMs, run) {
@@ -85,6 +69,8 @@ export class LmdbStorage implements DurableLog {
   onSnapshotWanted: (index: LogIndex, to: NodeId) => void = () => {};
 
   readonly #environment: LogEnvironment;
+  readonly #lock: FolderLock;
+  readonly #clock: Pick<Clock, "after" | "soon">;
   readonly #snapshots: SnapshotStore;
   readonly #view: LogView;
   readonly #writer: LogWriter;
@@ -94,14 +80,11 @@ export class LmdbStorage implements DurableLog {
   #snapshot: Snapshot | undefined;
   #closing: Promise<void> | undefined;
 
-  private constructor(
-    environment: LogEnvironment,
-    loaded: LoadedLog,
-    identity: LogIdentity,
-    options: LmdbStorageOptions,
-  ) {
+  private constructor({ identity, environment, lock, loaded }: OpenedLog, options: LmdbStorageOptions) {
     this.identity = identity;
     this.#environment = environment;
+    this.#lock = lock;
+    this.#clock = options.clock ?? systemClock;
     this.#snapshots = options.snapshots;
     this.#hardState = loaded.hardState;
     this.#membership = loaded.membership;
@@ -122,7 +105,7 @@ export class LmdbStorage implements DurableLog {
       onDurable: (index) => this.#view.markDurable(index),
       onFatal: (error) => this.#onFatal(error),
       watchdogMs: options.watchdogMs ?? DEFAULT_WATCHDOG_MS,
-      clock: options.clock ?? systemClock,
+      clock: this.#clock,
     });
     this.storage = {
       initialState: () => this.#initialState(),
@@ -139,18 +122,7 @@ export class LmdbStorage implements DurableLog {
    * @throws StorageFault naming the file, the record, and what to do
    */
   static async open(options: LmdbStorageOptions): Promise<LmdbStorage> {
-    const identity = { clusterId: options.clusterId, nodeId: options.nodeId };
-    await makeFolderDurable(options.dir);
-    const file = join(options.dir, LOG_FILE);
-    if (!(await exists(file))) await createLog(options.dir, identity, options.bootstrap);
-    await inspectLmdbFile(file);
-    const environment = LogEnvironment.open(file);
-    try {
-      return new LmdbStorage(environment, loadLog(environment, identity), identity, options);
-    } catch (error) {
-      await environment.close();
-      throw error;
-    }
+    return new LmdbStorage(await openLogFolder(options), options);
   }
 
   get membership(): MembershipRecord {
@@ -223,7 +195,25 @@ export class LmdbStorage implements DurableLog {
 
   async #close(): Promise<void> {
     await this.#writer.stop();
-    await this.#environment.close();
+    if (await this.#closesInTime()) await this.#lock.release();
+    // Otherwise a write is stuck inside lmdb: the lock stays, because that write may still come through.
+  }
+
+  /** After a failed write lmdb may never finish closing. */
+  #closesInTime(): Promise<boolean> {
+    return new Promise((resolve, reject) => {
+      const cancel = this.#clock.after(CLOSE_TIMEOUT_MS, () => resolve(false));
+      this.#environment.close().then(
+        () => {
+          cancel();
+          resolve(true);
+        },
+        (error: unknown) => {
+          cancel();
+          reject(error);
+        },
+      );
+    });
   }
 
   #takeIn(write: LogWrite): LogChange {
@@ -294,37 +284,6 @@ export class LmdbStorage implements DurableLog {
   }
 }
 
-async function createLog(
-  dir: string,
-  identity: LogIdentity,
-  bootstrap: MembershipRecord | undefined,
-): Promise<void> {
-  const file = join(dir, NEW_LOG_FILE);
-  await rm(file, { force: true });
-  await rm(`${file}-lock`, { force: true });
-  const environment = LogEnvironment.open(file);
-  try {
-    const boundary = bootstrap === undefined ? BLANK_POSITION : BOOTSTRAP_POSITION;
-    const hardState = newHardState(boundary.term, 0n, boundary.index);
-    await environment.write({
-      records: initialRecords(
-        identity,
-        boundary,
-        toBinary(HardStateSchema, hardState),
-        bootstrap === undefined ? new Uint8Array(0) : toBinary(MembershipRecordSchema, bootstrap),
-      ),
-      entries: [],
-      removals: [],
-    });
-  } finally {
-    await environment.close();
-  }
-  await syncFile(file);
-  await rename(file, join(dir, LOG_FILE));
-  await rm(`${file}-lock`, { force: true });
-  await syncFolder(dir);
-}
-
 /** The membership that a snapshot brings: the ids are its metadata's, the addresses its descriptor's. */
 function membershipOf(snapshot: Snapshot, before: MembershipRecord): MembershipRecord {
   const described = fromBinary(SnapshotDescriptorSchema, snapshot.data).membership;
@@ -345,13 +304,4 @@ function isMember(confState: ConfState | undefined, id: NodeId): boolean {
   if (confState === undefined) return false;
   const { voters, learners, votersOutgoing, learnersNext } = confState;
   return [voters, learners, votersOutgoing, learnersNext].some((ids) => ids.includes(id));
-}
-
-async function exists(file: string): Promise<boolean> {
-  try {
-    await access(file);
-    return true;
-  } catch {
-    return false;
-  }
 }

@@ -1,16 +1,25 @@
 // Reads everything that a node must not forget, and believes none of it before it has been checked.
 
-import { fromBinary } from "@bufbuild/protobuf";
-import type { LogIndex, NodeId } from "../core/types.js";
+import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import type { LogIndex, NodeId, Term } from "../core/types.js";
 import { type HardState, HardStateSchema, type Snapshot, SnapshotSchema } from "../gen/eraftpb_pb.js";
 import { type MembershipRecord, MembershipRecordSchema } from "../gen/records_pb.js";
-import { encodeIndex, type LogExtent, type LogPosition } from "./batch-plan.js";
-import type { LogEnvironment } from "./environment.js";
+import { encodeIndex, encodePosition, type LogExtent, type LogPosition } from "./batch-plan.js";
 import { Garbage } from "./garbage.js";
-import { entryKeyIndex, entryKeyName, FORMAT_VERSION, RECORD_KEYS, type RecordKey } from "./keys.js";
+import {
+  ENTRIES_DATABASE,
+  entryKeyIndex,
+  entryKeyName,
+  FORMAT_VERSION,
+  RECORD_KEYS,
+  type RecordKey,
+} from "./keys.js";
+import { verifyLmdbFile } from "./lmdb-verify.js";
 import { entryRecordProblem, entryRecordTerm, unsealRecord } from "./record-codec.js";
-import { REBUILD_REMEDY, StorageFault } from "./storage-fault.js";
+import { damagedRecord, missingEntry, REBUILD_REMEDY, StorageFault } from "./storage-fault.js";
 import { TermRuns } from "./term-runs.js";
+
+const KNOWN_KEYS: ReadonlySet<string> = new Set(Object.values(RECORD_KEYS));
 
 /** Whose data a folder holds. */
 export interface LogIdentity {
@@ -29,13 +38,36 @@ export interface LoadedLog {
   readonly garbage: Garbage;
 }
 
-/** @throws StorageFault naming the record that is not as it must be */
-export function loadLog(environment: LogEnvironment, identity: LogIdentity): LoadedLog {
-  const { file } = environment;
-  const read = (key: RecordKey): Uint8Array => requireRecord(environment, key);
+/** @throws StorageFault naming the page or the record that is not as it must be */
+export async function loadLog(file: string, identity: LogIdentity): Promise<LoadedLog> {
+  const records = new Map<string, Buffer>();
+  let loading: EntryLoader | undefined;
+  // The records come first: entries are only looked at in a log that is this node's own.
+  const begin = (): EntryLoader => {
+    loading ??= new EntryLoader(file, readRecords(file, records, identity));
+    return loading;
+  };
+  await verifyLmdbFile(
+    file,
+    (key, value) => records.set(key.toString("latin1"), Buffer.from(value)),
+    new Map([[ENTRIES_DATABASE, (key, value) => begin().take(key, value)]]),
+  );
+  return begin().finish();
+}
+
+type LoadedRecords = Omit<LoadedLog, "terms" | "garbage">;
+
+function readRecords(
+  file: string,
+  records: ReadonlyMap<string, Buffer>,
+  identity: LogIdentity,
+): LoadedRecords {
+  const read = (key: RecordKey): Uint8Array => unseal(file, key, records.get(key));
   requireVersion(file, read(RECORD_KEYS.format));
   requireIdentity(file, decodeIdentity(read(RECORD_KEYS.identity)), identity);
-
+  for (const key of records.keys()) {
+    requireConsistent(file, JSON.stringify(key), KNOWN_KEYS.has(key), "the key is none of this program");
+  }
   const boundary = decodePosition(read(RECORD_KEYS.boundary));
   const first = decodeIndex(read(RECORD_KEYS.firstIndex));
   const last = decodeIndex(read(RECORD_KEYS.lastIndex));
@@ -58,85 +90,96 @@ export function loadLog(environment: LogEnvironment, identity: LogIdentity): Loa
     hardState.commit >= boundary.index && hardState.commit <= last,
     `the commit index ${hardState.commit} lies outside of the log [${first}, ${last}]`,
   );
-  const membership = fromBinary(MembershipRecordSchema, read(RECORD_KEYS.confState));
-  const snapshot =
-    environment.readRecord(RECORD_KEYS.snapshot) === undefined
-      ? undefined
-      : fromBinary(SnapshotSchema, read(RECORD_KEYS.snapshot));
-  const extent = { boundary, last };
-  return { extent, hardState, membership, snapshot, ...loadEntries(environment, extent) };
+  return {
+    extent: { boundary, last },
+    hardState,
+    membership: fromBinary(MembershipRecordSchema, read(RECORD_KEYS.confState)),
+    snapshot: records.has(RECORD_KEYS.snapshot)
+      ? fromBinary(SnapshotSchema, read(RECORD_KEYS.snapshot))
+      : undefined,
+  };
 }
 
-function loadEntries(
-  environment: LogEnvironment,
-  { boundary, last }: LogExtent,
-): { terms: TermRuns; garbage: Garbage } {
-  const terms = new TermRuns();
-  const garbage = new Garbage();
-  let expected = boundary.index + 1n;
-  let term = boundary.term;
-  for (const { key, value } of environment.scanEntries(0n)) {
-    const index = entryKeyIndex(key);
-    if (index === undefined) throw foreignKey(environment.file, key);
-    if (index <= boundary.index || index > last) {
-      garbage.add(index, index);
-      continue;
-    }
-    if (index !== expected) throw environment.missingEntry(expected);
-    if (entryRecordProblem(index, value) !== undefined) throw environment.damagedEntry(index);
-    const entryTerm = entryRecordTerm(value);
-    requireConsistent(
-      environment.file,
-      entryKeyName(index),
-      entryTerm >= term,
-      `its term ${entryTerm} is lower than the term ${term} before it`,
-    );
-    term = entryTerm;
-    terms.append(index, term);
-    expected += 1n;
+/** Takes the entries in key order and holds them against what the records say. */
+class EntryLoader {
+  readonly #file: string;
+  readonly #records: LoadedRecords;
+  readonly #terms = new TermRuns();
+  readonly #garbage = new Garbage();
+  #expected: LogIndex;
+  #term: Term;
+
+  constructor(file: string, records: LoadedRecords) {
+    this.#file = file;
+    this.#records = records;
+    this.#expected = records.extent.boundary.index + 1n;
+    this.#term = records.extent.boundary.term;
   }
-  if (expected !== last + 1n) throw environment.missingEntry(expected);
-  return { terms, garbage };
+
+  take(key: Buffer, value: Buffer): void {
+    const index = entryKeyIndex(key);
+    if (index === undefined) {
+      const name = JSON.stringify(key.toString("latin1"));
+      throw inconsistent(this.#file, name, "the key is no entry's key");
+    }
+    const { boundary, last } = this.#records.extent;
+    if (index <= boundary.index || index > last) {
+      this.#garbage.add(index, index);
+      return;
+    }
+    if (index !== this.#expected) throw missingEntry(this.#file, entryKeyName(this.#expected));
+    if (entryRecordProblem(index, value) !== undefined) throw damagedRecord(this.#file, entryKeyName(index));
+    const term = entryRecordTerm(value);
+    if (term < this.#term) {
+      const problem = `its term ${term} is lower than the term ${this.#term} before it`;
+      throw inconsistent(this.#file, entryKeyName(index), problem);
+    }
+    if (term !== this.#term || index === boundary.index + 1n) this.#terms.append(index, term);
+    this.#term = term;
+    this.#expected = index + 1n;
+  }
+
+  finish(): LoadedLog {
+    if (this.#expected !== this.#records.extent.last + 1n) {
+      throw missingEntry(this.#file, entryKeyName(this.#expected));
+    }
+    return { ...this.#records, terms: this.#terms, garbage: this.#garbage };
+  }
 }
 
 /** What a new environment holds before anything is appended. */
 export function initialRecords(
   identity: LogIdentity,
   boundary: LogPosition,
-  hardState: Uint8Array,
-  membership: Uint8Array,
+  hardState: HardState,
+  membership: MembershipRecord,
 ): Map<RecordKey, Uint8Array> {
-  const position = Buffer.concat([encodeIndex(boundary.index), encodeIndex(boundary.term)]);
   return new Map<RecordKey, Uint8Array>([
     [RECORD_KEYS.format, encodeIndex(BigInt(FORMAT_VERSION))],
     [RECORD_KEYS.identity, encodeIdentity(identity)],
-    [RECORD_KEYS.boundary, position],
-    [RECORD_KEYS.firstIndex, encodeIndex(boundary.index + 1n)],
-    [RECORD_KEYS.lastIndex, encodeIndex(boundary.index)],
-    [RECORD_KEYS.hardState, hardState],
-    [RECORD_KEYS.confState, membership],
+    ...startRecords(boundary, hardState, membership),
   ]);
 }
 
-function requireRecord(environment: LogEnvironment, key: RecordKey): Uint8Array {
-  const record = environment.readRecord(key);
-  if (record === undefined) {
-    throw new StorageFault("inconsistent", {
-      file: environment.file,
-      key,
-      problem: "the record is missing",
-      remedy: `check that this is a node's log; if it is, ${REBUILD_REMEDY}`,
-    });
-  }
+/** An empty log that begins after `boundary`. */
+export function startRecords(
+  boundary: LogPosition,
+  hardState: HardState,
+  membership: MembershipRecord,
+): Map<RecordKey, Uint8Array> {
+  return new Map<RecordKey, Uint8Array>([
+    [RECORD_KEYS.boundary, encodePosition(boundary)],
+    [RECORD_KEYS.firstIndex, encodeIndex(boundary.index + 1n)],
+    [RECORD_KEYS.lastIndex, encodeIndex(boundary.index)],
+    [RECORD_KEYS.hardState, toBinary(HardStateSchema, hardState)],
+    [RECORD_KEYS.confState, toBinary(MembershipRecordSchema, membership)],
+  ]);
+}
+
+function unseal(file: string, key: RecordKey, record: Buffer | undefined): Uint8Array {
+  if (record === undefined) throw inconsistent(file, key, "the record is missing");
   const payload = unsealRecord(key, record);
-  if (payload === undefined) {
-    throw new StorageFault("checksum", {
-      file: environment.file,
-      key,
-      problem: "the record's checksum does not match: it was damaged after it was written",
-      remedy: REBUILD_REMEDY,
-    });
-  }
+  if (payload === undefined) throw damagedRecord(file, key);
   return payload;
 }
 
@@ -171,17 +214,11 @@ function requireIdentity(file: string, found: LogIdentity, expected: LogIdentity
 }
 
 function requireConsistent(file: string, key: string, condition: boolean, problem: string): void {
-  if (condition) return;
-  throw new StorageFault("inconsistent", { file, key, problem, remedy: REBUILD_REMEDY });
+  if (!condition) throw inconsistent(file, key, problem);
 }
 
-function foreignKey(file: string, key: Buffer): StorageFault {
-  return new StorageFault("inconsistent", {
-    file,
-    key: JSON.stringify(key.toString("latin1")),
-    problem: "the key is no entry's key",
-    remedy: REBUILD_REMEDY,
-  });
+function inconsistent(file: string, key: string, problem: string): StorageFault {
+  return new StorageFault("inconsistent", { file, key, problem, remedy: REBUILD_REMEDY });
 }
 
 function encodeIdentity(identity: LogIdentity): Uint8Array {

@@ -54,6 +54,8 @@ export class SnapshotFiles implements SnapshotStore {
   readonly #receivers = new Map<string, FileReceiver>();
   #latest: Snapshot | undefined;
   #tidying: Promise<void> = Promise.resolve();
+  #turns: Promise<void> = Promise.resolve();
+  #leftoversRemoved: Promise<void> | undefined;
 
   private constructor(dir: string, maxBytes: number) {
     this.#dir = dir;
@@ -61,18 +63,17 @@ export class SnapshotFiles implements SnapshotStore {
   }
 
   /**
-   * Opens the folder, creating it if need be, and removes what a crash has left half done. Partial bodies stay:
-   * they can be resumed.
+   * Opens the folder, creating it if need be. What a crash has left half done is removed with the first change, not
+   * here: another process may still be at work in the folder, until the node's log has been opened and thereby
+   * locked. Partial bodies stay: they can be resumed.
    * @throws StorageFault when a complete snapshot's file is damaged
    */
   static async open(dir: string, options: SnapshotFilesOptions = {}): Promise<SnapshotFiles> {
     await makeFolderDurable(dir);
     const store = new SnapshotFiles(dir, options.maxBytes ?? DEFAULT_MAX_BYTES);
     for (const name of await readdir(dir)) {
-      if (name.endsWith(TEMPORARY)) await rm(join(dir, name), { force: true });
       if (name.endsWith(COMPLETE)) await store.#load(name.slice(0, -COMPLETE.length));
     }
-    await store.#tidy();
     return store;
   }
 
@@ -85,6 +86,7 @@ export class SnapshotFiles implements SnapshotStore {
     membership: MembershipRecord,
     write: (sink: SnapshotSink) => Promise<void>,
   ): Promise<Snapshot> {
+    await this.#removeLeftovers();
     const id = `${metadata.term}-${metadata.index}-${randomBytes(8).toString("hex")}`;
     const temporary = this.#path(id, TEMPORARY);
     const handle = await open(temporary, "wx");
@@ -129,9 +131,28 @@ export class SnapshotFiles implements SnapshotStore {
     }
   }
 
-  async receive(descriptor: SnapshotDescriptor): Promise<SnapshotReceiver> {
+  receive(descriptor: SnapshotDescriptor): Promise<SnapshotReceiver> {
+    return this.#inTurn(() => this.#receive(descriptor));
+  }
+
+  install(snapshot: Snapshot): Promise<void> {
+    return this.#inTurn(() => this.#install(snapshot));
+  }
+
+  /** Two who receive or install the same body must not meet on its way from one name to the next. */
+  #inTurn<T>(run: () => Promise<T>): Promise<T> {
+    const result = this.#turns.then(run);
+    this.#turns = result.then(
+      () => {},
+      () => {},
+    );
+    return result;
+  }
+
+  async #receive(descriptor: SnapshotDescriptor): Promise<SnapshotReceiver> {
     const { snapshotId, sizeBytes } = descriptor;
     this.#requireAcceptable(descriptor);
+    await this.#removeLeftovers();
     if (this.#complete.has(snapshotId)) return receivedAlready(Number(sizeBytes));
     await this.#receivers.get(snapshotId)?.supersede();
     const files = { part: this.#path(snapshotId, PARTIAL), body: this.#path(snapshotId, RECEIVED) };
@@ -144,10 +165,11 @@ export class SnapshotFiles implements SnapshotStore {
     return receiver;
   }
 
-  async install(snapshot: Snapshot): Promise<void> {
+  async #install(snapshot: Snapshot): Promise<void> {
     const descriptor = descriptorOf(snapshot);
     const { snapshotId, sizeBytes } = descriptor;
     this.#requireAcceptable(descriptor);
+    await this.#removeLeftovers();
     if (!this.#complete.has(snapshotId)) {
       const body = this.#path(snapshotId, RECEIVED);
       if (!(await exists(body))) {
@@ -238,9 +260,18 @@ export class SnapshotFiles implements SnapshotStore {
     else this.#readers.set(id, count);
   }
 
+  #removeLeftovers(): Promise<void> {
+    this.#leftoversRemoved ??= (async () => {
+      for (const name of await readdir(this.#dir)) {
+        if (name.endsWith(TEMPORARY)) await rm(join(this.#dir, name), { force: true });
+      }
+    })();
+    return this.#leftoversRemoved;
+  }
+
   /** Removes what nobody needs: older snapshots without a reader, and unfinished bodies beyond a few. */
   #tidy(): Promise<void> {
-    this.#tidying = this.#tidying.then(() => this.#removeUnneeded());
+    this.#tidying = this.#tidying.catch(() => {}).then(() => this.#removeUnneeded());
     return this.#tidying;
   }
 

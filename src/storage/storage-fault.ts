@@ -72,3 +72,21 @@ export class StorageFault extends Error {
     this.key = detail.key;
   }
 }
+
+export function missingEntry(file: string, key: string): StorageFault {
+  return new StorageFault("gap", {
+    file,
+    key,
+    problem: "the entry is missing although it belongs to the log",
+    remedy: REBUILD_REMEDY,
+  });
+}
+
+export function damagedRecord(file: string, key: string): StorageFault {
+  return new StorageFault("checksum", {
+    file,
+    key,
+    problem: "the checksum does not match: the record was damaged after it was written",
+    remedy: REBUILD_REMEDY,
+  });
+}
