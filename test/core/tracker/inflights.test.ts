@@ -84,6 +84,32 @@ describe("a window", () => {
   });
 });
 
+describe("a message that grows before it has left", () => {
+  test("stays one message, is freed by its new last index, and counts its new size", () => {
+    const inflights = filled(3, 2n);
+    inflights.growLast(5n, 40);
+    expect([inflights.count, inflights.bytes]).toEqual([2, 42]);
+    inflights.freeTo(4n);
+    expect([inflights.count, inflights.bytes]).toEqual([1, 41]);
+    inflights.freeTo(5n);
+    expect([inflights.count, inflights.bytes]).toEqual([0, 0]);
+  });
+
+  test("may be in a full window, and in one that has wrapped around", () => {
+    const inflights = filled(3, 3n);
+    inflights.freeTo(2n);
+    inflights.add(4n, 1);
+    inflights.add(5n, 1);
+    expect(inflights.full()).toBe(true);
+    inflights.growLast(9n, 1);
+    expect(drain(inflights, 20n)).toEqual([3n, 4n, 9n]);
+  });
+
+  test("must be under way", () => {
+    expect(() => new Inflights(3, NO_LIMIT).growLast(1n, 1)).toThrow(InvariantViolation);
+  });
+});
+
 describe("the byte limit", () => {
   test.for([
     { name: "is always full with no capacity", capacity: 0, maxBytes: 0, sizes: [], full: true },
@@ -218,6 +244,7 @@ describe("the memory of a window", () => {
 test("in any order of calls a window holds what a plain array would", () => {
   type Call =
     | { readonly kind: "add"; readonly step: bigint; readonly bytes: number }
+    | { readonly kind: "growLast"; readonly step: bigint; readonly bytes: number }
     | { readonly kind: "freeTo"; readonly back: bigint }
     | { readonly kind: "setCapacity"; readonly capacity: number }
     | { readonly kind: "reset" | "maybeFreeBuffer" };
@@ -225,7 +252,7 @@ test("in any order of calls a window holds what a plain array would", () => {
     {
       weight: 8,
       arbitrary: fc.record({
-        kind: fc.constant("add" as const),
+        kind: fc.constantFrom("add" as const, "add" as const, "growLast" as const),
         step: fc.bigInt(1n, 3n),
         bytes: fc.nat({ max: 9 }),
       }),

@@ -379,6 +379,32 @@ describe("flow control", () => {
     expect(progress.isPaused()).toBe(false);
   });
 
+  test("reckons with entries added to the last append, which stays one message", () => {
+    const progress = given({ state: "Replicate", nextIdx: 3n, capacity: 2, maxBytes: 100 });
+    progress.sentEntries(1, 10);
+    progress.addedToLastAppend(0, 0);
+    expect(progress).toMatchObject({ nextIdx: 4n, paused: false });
+    progress.addedToLastAppend(3, 60);
+    expect(progress).toMatchObject({ nextIdx: 7n, paused: false });
+    expect(progress.inflights).toMatchObject({ count: 1, bytes: 70 });
+    progress.addedToLastAppend(1, 30);
+    expect(progress.isPaused(), "the byte limit is reached").toBe(true);
+    progress.inflights.freeTo(6n);
+    expect(progress.inflights.count, "its last entry is 7").toBe(1);
+    progress.inflights.freeTo(7n);
+    expect(progress.isPaused()).toBe(false);
+  });
+
+  test("takes entries added to an append that no window counted as a sending of its own", () => {
+    const empty = given({ state: "Replicate", nextIdx: 3n });
+    empty.addedToLastAppend(2, 10);
+    expect(empty.nextIdx).toBe(5n);
+    expect(empty.inflights).toMatchObject({ count: 1, bytes: 10 });
+    const probing = given({ nextIdx: 3n });
+    probing.addedToLastAppend(2, 10);
+    expect(probing).toMatchObject({ nextIdx: 3n, paused: true });
+  });
+
   test("is paused by bytes as by messages", () => {
     const progress = given({ state: "Replicate", capacity: 100, maxBytes: 1_000 });
     progress.sentEntries(1, 999);
@@ -443,6 +469,10 @@ describe("in any order of acknowledgements, refusals, sendings and changes of st
     fc.nat({ max: 3 }).map((count) => (progress: Progress) => {
       if (progress.isPaused()) return;
       progress.sentEntries(progress.inflights.full() ? 0 : count, count * 10);
+    }),
+    fc.nat({ max: 3 }).map((count) => (progress: Progress) => {
+      if (progress.isPaused() || progress.inflights.full()) return;
+      progress.addedToLastAppend(count, count * 10);
     }),
     index.map((value) => (progress: Progress) => progress.inflights.freeTo(value)),
     index.map((value) => (progress: Progress) => progress.becomeSnapshot(value)),
