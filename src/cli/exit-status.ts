@@ -17,7 +17,7 @@ export const EXIT_STATUS_HELP = `Exit status:
   1  failed; the message says why
   2  wrong usage: unknown command or flag, malformed address, missing argument
   3  there is no such key (get, exists, delete)
-  4  unavailable: no node answered, or there was no leader within --timeout; nothing was changed
+  4  unavailable: no node answered, or there was no leader within --deadline-ms; nothing was changed
   5  outcome unknown: a change was sent and may or may not have taken effect`;
 
 /** A failure that is explained in a sentence for the person at the keyboard; no stack trace is shown. */

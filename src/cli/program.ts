@@ -36,7 +36,6 @@ function createProgram(output: Output, end: (status: ExitStatus) => void): Comma
     .description("A replicated metadata store on Raft: run its nodes, read and write it, change its members.")
     .version(ownVersion(), "-V, --version", "print the version")
     .helpOption("-h, --help", "print help, also for one command: placement-center put --help")
-    .helpCommand(false)
     .showSuggestionAfterError(true)
     .configureHelp({ showGlobalOptions: false })
     .addHelpText("after", `\n${EXIT_STATUS_HELP}\n\n${FIRST_STEPS}`);
@@ -55,6 +54,7 @@ function createProgram(output: Output, end: (status: ExitStatus) => void): Comma
   program.addCommand(leaderCommand(output));
   inEveryCommand(program, (command) => {
     command.exitOverride();
+    command.helpCommand(false);
     command.configureOutput({
       writeOut: (text) => output.line(text.trimEnd()),
       writeErr: (text) => output.note(text.trimEnd()),

@@ -79,7 +79,7 @@ export function startCommand(): Command {
 }
 
 async function runNode(options: StartOptions): Promise<void> {
-  const logger = pino({ level: options.logLevel, base: { node: String(options.id) } });
+  const logger = pino({ level: options.logLevel, base: { node: String(options.id), pid: process.pid } });
   const stop = new AbortController();
   onSupervisorStop(() => stop.abort());
   // What a terminal sends reaches the supervisor too, and it is for the supervisor to stop its nodes.

@@ -72,9 +72,7 @@ function toTable(answers: readonly NodeAnswer[]): string[] {
   });
   const heading = ["endpoint", "id", "role", ...NUMBERS.slice(1)];
   const table = formatTable(heading, rows, new Set(NUMBERS));
-  const problems = answers.flatMap((answer) =>
-    "problem" in answer ? [`${answer.endpoint}: ${answer.problem}`] : [],
-  );
+  const problems = answers.flatMap((answer) => ("problem" in answer ? [answer.problem] : []));
   return problems.length === 0 ? table : [...table, "", ...problems];
 }
 

@@ -1,7 +1,6 @@
 // Why a node could not start, as a sentence that says what to do. What is not known here is a bug, and keeps its stack.
 
 import { PlacementConfigInvalid } from "../../placement/config.js";
-import { KvStoreDamaged } from "../../placement/kv/kv-record-codec.js";
 import { StorageFault } from "../../storage/storage-fault.js";
 import { ListenError } from "../../transport/listen.js";
 import { CommandError, ExitStatus } from "../exit-status.js";
@@ -11,8 +10,6 @@ export function describeStartFailure(error: unknown): unknown {
   if (error instanceof ListenError || error instanceof StorageFault) {
     return new CommandError(ExitStatus.failed, error.message, error.code);
   }
-  if (error instanceof KvStoreDamaged)
-    return new CommandError(ExitStatus.failed, error.message, "storeDamaged");
   if (isFileError(error)) {
     return new CommandError(
       ExitStatus.failed,
