@@ -4,6 +4,7 @@ import { create } from "@bufbuild/protobuf";
 import { newConfState } from "../../src/core/messages.js";
 import type { NodeId } from "../../src/core/types.js";
 import { type MembershipRecord, MembershipRecordSchema } from "../../src/gen/records_pb.js";
+import { RaftNodeError, type RaftNodeErrorCode } from "../../src/node/errors.js";
 import type { RaftNodeOptions } from "../../src/node/options.js";
 import type { Logger } from "../../src/node/ports.js";
 import { RaftNode } from "../../src/node/raft-node.js";
@@ -169,7 +170,7 @@ export class Group {
       ...this.options,
       ...options,
     });
-    await this.clock.settle();
+    await this.settled(starting, 0);
     const node = await starting;
     const station: Station = {
       id,
@@ -191,6 +192,20 @@ export function bornWith(ids: readonly NodeId[]): MembershipRecord {
     index: 1n,
     addresses: ids.map((id) => ({ id, address: addressOf(id) })),
   });
+}
+
+/** The error that a call ended with. */
+export async function errorOf(promise: Promise<unknown>): Promise<RaftNodeError> {
+  const error: unknown = await promise.then(
+    () => "nothing went wrong",
+    (failure: unknown) => failure,
+  );
+  if (error instanceof RaftNodeError) return error;
+  throw new Error(`the call did not end with a RaftNodeError: ${String(error)}`);
+}
+
+export async function codeOf(promise: Promise<unknown>): Promise<RaftNodeErrorCode> {
+  return (await errorOf(promise)).code;
 }
 
 function loggerTo(warnings: string[]): Logger {

@@ -10,6 +10,8 @@ import type { MemorySnapshots } from "./node-log.js";
 interface Station {
   readonly inbox: PeerInbox;
   readonly snapshots: MemorySnapshots;
+  /** Whom it has heard from: every message says where its sender is. */
+  readonly heardFrom: Set<NodeId>;
 }
 
 export class MemoryNetwork {
@@ -33,12 +35,12 @@ export class MemoryNetwork {
 
   connect(snapshots: MemorySnapshots, record: (event: string) => void = () => {}) {
     return (inbox: PeerInbox): PeerTransport => {
-      const station = { inbox, snapshots };
+      const station: Station = { inbox, snapshots, heardFrom: new Set() };
       this.#stations.set(inbox.id, station);
       return {
         send: (messages) => {
           for (const message of messages) {
-            record(`send ${MessageType[message.msgType]} to ${message.to}`);
+            record(`send ${MessageType[message.msgType]} to ${message.to} index=${message.index}`);
             this.#carry(station, message);
           }
         },
@@ -63,7 +65,8 @@ export class MemoryNetwork {
     const bytes = toBinary(MessageSchema, message);
     this.clock.soon(() => {
       const to = this.#stations.get(message.to);
-      const known = this.members.get(from.inbox.id)?.has(message.to) === true;
+      const known =
+        this.members.get(from.inbox.id)?.has(message.to) === true || from.heardFrom.has(message.to);
       const passes =
         to !== undefined &&
         this.#stations.get(from.inbox.id) === from &&
@@ -77,6 +80,7 @@ export class MemoryNetwork {
         if (message.msgType === MessageType.MsgSnapshot) from.inbox.reportSnapshot(message.to, false);
         return;
       }
+      to.heardFrom.add(from.inbox.id);
       const delivered = fromBinary(MessageSchema, bytes);
       if (message.msgType === MessageType.MsgSnapshot) {
         void this.#carrySnapshot(from, to, delivered);

@@ -1,0 +1,297 @@
+// Membership changes as an operator meets them: a node joins as a learner, is promoted, is removed; what would be
+// dangerous is refused with a reason. Real nodes on ports in memory.
+
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { expect, test } from "vitest";
+import {
+  ConfChangeTransition,
+  ConfChangeType,
+  ConfChangeV2Schema,
+  ConfStateSchema,
+} from "../../src/gen/eraftpb_pb.js";
+import type { RaftNodeError } from "../../src/node/errors.js";
+import type { Membership } from "../../src/node/membership.js";
+import { addressOf, ELECTION_MS, errorOf, Group, type Station } from "../support/node-harness.js";
+import { bytesOf } from "../support/node-machine.js";
+
+const IDS = [1n, 2n, 3n];
+
+async function refusalOf(group: Group, promise: Promise<unknown>): Promise<RaftNodeError> {
+  const error = errorOf(promise);
+  await group.settled(error);
+  return error;
+}
+
+async function done(group: Group, change: Promise<Membership>): Promise<Membership> {
+  await group.settled(change);
+  return change;
+}
+
+async function ledGroup(ids: readonly bigint[] = IDS) {
+  const group = await Group.led(ids);
+  await group.clock.advance(300);
+  const leader = group.leader();
+  if (leader === undefined) throw new Error("no leader");
+  const followers = group.stations.filter(({ node }) => !node.isLeader);
+  return { group, leader, followers };
+}
+
+function first(stations: readonly Station[]): Station {
+  const [station] = stations;
+  if (station === undefined) throw new Error("there is none");
+  return station;
+}
+
+test("a blank node is added as a learner, catches up by a snapshot, is promoted and leads", async () => {
+  const { group, leader } = await ledGroup();
+  for (const text of ["a", "b", "c"]) await group.propose(leader.id, text);
+  const blank = await group.add(4n);
+  expect(blank.node.status()).toMatchObject({ role: "follower", member: false, promotable: false });
+
+  const added = await done(group, leader.node.addLearner(4n, addressOf(4n)));
+  expect(added.learners).toEqual([4n]);
+  expect(added.addresses.get(4n)).toBe(addressOf(4n));
+  await group.clock.advance(ELECTION_MS);
+  expect(blank.machine.commands).toEqual(["a", "b", "c"]);
+  expect(blank.machine.restoredAt).toHaveLength(1);
+  expect(blank.node.status()).toMatchObject({ role: "learner", member: true });
+  expect(blank.node.membership.addresses.get(leader.id)).toBe(addressOf(leader.id));
+
+  const promoted = await done(group, leader.node.promote(4n));
+  expect(promoted.voters).toEqual([1n, 2n, 3n, 4n]);
+  await group.clock.advance(300);
+  const moved = leader.node.transferLeadership(4n);
+  await group.settled(moved);
+  expect(await moved).toBe(4n);
+  expect(blank.node.isLeader).toBe(true);
+  expect(await group.propose(4n, "d")).toMatch(/^d@/);
+  await group.stop();
+});
+
+test("a removed node learns of it, stays up and disturbs nobody", async () => {
+  const { group, leader, followers } = await ledGroup();
+  const gone = first(followers);
+  const told: boolean[] = [];
+  gone.node.on("membership", ({ removed }) => told.push(removed));
+  const after = await done(group, leader.node.removeNode(gone.id));
+  expect(after.voters).not.toContain(gone.id);
+  expect(after.addresses.has(gone.id)).toBe(false);
+  await group.clock.advance(5 * ELECTION_MS);
+  expect(told).toEqual([true]);
+  expect(gone.node.status()).toMatchObject({ state: "running", member: false, role: "follower" });
+  expect(leader.node.isLeader).toBe(true);
+  expect(group.network.members.get(leader.id)?.has(gone.id)).toBe(false);
+  await group.propose(leader.id, "x");
+  expect(gone.machine.commands).toEqual([]);
+  await group.stop();
+});
+
+test("a leader that removes itself steps down and the others go on", async () => {
+  const { group, leader, followers } = await ledGroup();
+  await done(group, leader.node.removeNode(leader.id));
+  await group.clock.advance(4 * ELECTION_MS);
+  expect(leader.node.isLeader).toBe(false);
+  const next = group.stations.find(({ node }) => node.isLeader);
+  expect(followers.map(({ id }) => id)).toContain(next?.id);
+  expect(await group.propose(next?.id ?? 0n, "x")).toMatch(/^x@/);
+  await group.stop();
+});
+
+test("several steps at once go through joint consensus, and the answer comes when it has been left", async () => {
+  const { group, leader, followers } = await ledGroup();
+  const gone = first(followers);
+  await group.add(4n);
+  const joint: boolean[] = [];
+  leader.node.on("membership", ({ membership }) => joint.push(membership.votersOutgoing.length > 0));
+  await done(group, leader.node.addLearner(4n, addressOf(4n)));
+  await group.clock.advance(ELECTION_MS);
+  const after = await done(
+    group,
+    leader.node.changeMembership([
+      { type: "promote", id: 4n },
+      { type: "remove", id: gone.id },
+    ]),
+  );
+  expect(joint).toEqual([false, true, false]);
+  expect(after.voters).toEqual([1n, 2n, 3n, 4n].filter((id) => id !== gone.id));
+  expect(after.votersOutgoing).toEqual([]);
+  await group.stop();
+});
+
+test("a second change while one is pending is refused and changes nothing", async () => {
+  const { group, leader } = await ledGroup();
+  const one = leader.node.addLearner(4n, addressOf(4n));
+  const two = refusalOf(group, leader.node.addLearner(5n, addressOf(5n)));
+  expect((await two).code).toBe("membershipRefused");
+  expect((await two).message).toContain("another change is pending");
+  expect((await one).learners).toEqual([4n]);
+  // When the answer is there, the next one is welcome.
+  expect((await done(group, leader.node.addLearner(5n, addressOf(5n)))).learners).toEqual([4n, 5n]);
+  await group.stop();
+});
+
+test("changes that make no sense are refused before they reach the log", async () => {
+  const { group, leader, followers } = await ledGroup();
+  const { node } = leader;
+  const lastIndex = node.status().lastIndex;
+  const cases: readonly (readonly [string, () => Promise<unknown>])[] = [
+    ["is a member already", () => node.addLearner(2n, "elsewhere:1")],
+    ["belongs to node 2", () => node.addLearner(4n, addressOf(2n))],
+    ["needs an address", () => node.addLearner(4n, "")],
+    ["is no node id", () => node.addLearner(0n, "a:1")],
+    ["is no learner", () => node.promote(9n)],
+    ["is a voter already", () => node.promote(2n)],
+    ["is not a member", () => node.removeNode(9n)],
+    ["at least one step", () => node.changeMembership([])],
+    [
+      "only once",
+      () =>
+        node.changeMembership([
+          { type: "remove", id: 2n },
+          { type: "addVoter", id: 2n, address: "b:1" },
+        ]),
+    ],
+    [
+      "the same address",
+      () =>
+        node.changeMembership([
+          { type: "addLearner", id: 4n, address: "b:1" },
+          { type: "addLearner", id: 5n, address: "b:1" },
+        ]),
+    ],
+    [
+      "at least one voter",
+      () =>
+        node.changeMembership(
+          [1n, 2n, 3n].map((id) => ({ type: "remove" as const, id })),
+          { force: true },
+        ),
+    ],
+  ];
+  for (const [why, change] of cases) {
+    const error = await refusalOf(group, change());
+    expect(error.message).toContain(why);
+    expect(["membershipRefused", "invalidArgument"]).toContain(error.code);
+  }
+  const elsewhere = await refusalOf(group, first(followers).node.addLearner(4n, "d:1"));
+  expect([elsewhere.code, elsewhere.leaderHint]).toEqual(["notLeader", leader.id]);
+  expect(node.status().lastIndex).toBe(lastIndex);
+  await group.stop();
+});
+
+test("a learner that lags is promoted only by force", async () => {
+  const { group, leader } = await ledGroup();
+  await done(group, leader.node.addLearner(4n, addressOf(4n)));
+  const error = await refusalOf(group, leader.node.promote(4n));
+  expect(error.code).toBe("membershipRefused");
+  expect(error.message).toContain("has not caught up");
+  const forced = await done(group, leader.node.promote(4n, { force: true }));
+  expect(forced.voters).toEqual([1n, 2n, 3n, 4n]);
+  await group.stop();
+});
+
+test("a removal that leaves too few answering voters needs force", async () => {
+  const { group, leader, followers } = await ledGroup();
+  const [up, down] = followers;
+  if (up === undefined || down === undefined) throw new Error("too few");
+  group.network.isolate(down.id);
+  await group.clock.advance(2 * ELECTION_MS);
+  const error = await refusalOf(group, leader.node.removeNode(up.id));
+  expect(error.message).toContain("only 1 answer");
+  expect((await done(group, leader.node.removeNode(down.id))).voters).toHaveLength(2);
+  await group.stop();
+});
+
+test("a voter that nobody has heard of is not added to a group of one without force", async () => {
+  const { group, leader } = await ledGroup([1n]);
+  const add = { type: "addVoter", id: 2n, address: addressOf(2n) } as const;
+  const error = await refusalOf(group, leader.node.changeMembership([add]));
+  expect(error.message).toContain("add new ones as learners");
+  await group.add(2n);
+  const forced = await done(group, leader.node.changeMembership([add], { force: true }));
+  expect(forced.voters).toEqual([1n, 2n]);
+  await group.stop();
+});
+
+test("a member's new address reaches everybody", async () => {
+  const { group, leader, followers } = await ledGroup();
+  const moved = first(followers);
+  await done(group, leader.node.updateAddress(moved.id, "elsewhere:1"));
+  await group.clock.advance(300);
+  for (const { id, node } of group.stations) {
+    expect(node.membership.addresses.get(moved.id)).toBe("elsewhere:1");
+    expect(node.membership.voters).toEqual(IDS);
+    if (id !== moved.id) expect(group.network.members.get(id)?.get(moved.id)).toBe("elsewhere:1");
+  }
+  await group.stop();
+});
+
+test("an encoded change is proposed as it is and answered with the membership after it", async () => {
+  const { group, leader } = await ledGroup();
+  const change = create(ConfChangeV2Schema, {
+    transition: ConfChangeTransition.Auto,
+    changes: [{ type: ConfChangeType.AddLearnerNode, nodeId: 9n }],
+    context: bytesOf("not a MembershipContext \u0001"),
+  });
+  const answer = leader.node.proposeConfChange(toBinary(ConfChangeV2Schema, change));
+  await group.settled(answer);
+  expect(fromBinary(ConfStateSchema, await answer).learners).toEqual([9n]);
+  const garbled = await refusalOf(group, leader.node.proposeConfChange(Uint8Array.of(0xff, 0xff)));
+  expect(garbled.code).toBe("invalidArgument");
+  await group.stop();
+});
+
+test("a change that does not fit when it is applied is refused, and the group goes on", async () => {
+  const { group, leader } = await ledGroup();
+  // Two voters at once in one simple step: the core cannot carry that out.
+  const change = create(ConfChangeV2Schema, {
+    transition: ConfChangeTransition.Auto,
+    changes: [{ type: ConfChangeType.RemoveNode, nodeId: 1n }],
+  });
+  const single = await ledGroup([1n]);
+  const error = await refusalOf(
+    single.group,
+    single.leader.node.proposeConfChange(toBinary(ConfChangeV2Schema, change)),
+  );
+  expect(error.code).toBe("membershipRefused");
+  expect(single.leader.node.status().state).toBe("running");
+  expect(await single.group.propose(1n, "x")).toMatch(/^x@/);
+  await single.group.stop();
+  await group.stop();
+  expect(leader.node.status().state).toBe("stopped");
+});
+
+test("leadership moves to the named voter, or to the one with most of the log", async () => {
+  const { group, leader, followers } = await ledGroup();
+  const [near, far] = followers;
+  if (near === undefined || far === undefined) throw new Error("too few");
+  group.network.isolate(far.id);
+  await group.propose(leader.id, "x");
+  await group.clock.advance(300);
+  group.network.heal();
+  const moved = leader.node.transferLeadership();
+  await group.settled(moved);
+  expect(await moved).toBe(near.id);
+  await group.clock.advance(300);
+  const back = far.node.transferLeadership(leader.id);
+  await group.settled(back);
+  expect(await back).toBe(leader.id);
+  expect(await leader.node.transferLeadership(leader.id)).toBe(leader.id);
+  await group.stop();
+});
+
+test("leadership is not handed to strangers, nor to two nodes at once", async () => {
+  const { group, leader, followers } = await ledGroup();
+  const [one, two] = followers;
+  if (one === undefined || two === undefined) throw new Error("too few");
+  expect((await refusalOf(group, leader.node.transferLeadership(9n))).code).toBe("invalidArgument");
+  expect((await refusalOf(group, one.node.transferLeadership())).code).toBe("notLeader");
+  group.network.filter = () => false;
+  const pending = leader.node.transferLeadership(one.id, { deadlineMs: 200 });
+  const late = refusalOf(group, pending);
+  const other = await refusalOf(group, leader.node.transferLeadership(two.id));
+  expect([other.code, other.reason]).toEqual(["proposalDropped", "transferInProgress"]);
+  expect((await late).code).toBe("deadlineExceeded");
+  group.network.heal();
+  await group.stop();
+});
