@@ -8,11 +8,12 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import type { ConnectRouter } from "@connectrpc/connect";
+import { DEFAULT_CONFIG } from "./core/config.js";
 import type { NodeId } from "./core/types.js";
 import { ConnectDialer } from "./embed/peer-dialer.js";
 import { ConfStateSchema } from "./gen/eraftpb_pb.js";
 import { type MembershipRecord, MembershipRecordSchema } from "./gen/records_pb.js";
-import { type NodeLimits, type RaftOptions, SILENT } from "./node/options.js";
+import { DEFAULT_TICK_INTERVAL_MS, type NodeLimits, type RaftOptions, SILENT } from "./node/options.js";
 import type { Logger, PeerInbox, StateMachine } from "./node/ports.js";
 import { RaftNode } from "./node/raft-node.js";
 import { systemClock } from "./node/system-clock.js";
@@ -84,8 +85,8 @@ export interface EmbeddedNode<M extends StateMachine> extends EmbedContext<M> {
 }
 
 const DEFAULT_SHUTDOWN_GRACE_MS = 2_000;
-const HANDOVER_DEADLINE_MS = 2_000;
 const DRAIN_POLL_MS = 10;
+const LEAST_WAIT_MS = 1;
 const ADVISED_THREADS = 8;
 
 /**
@@ -163,7 +164,8 @@ async function start<M extends StateMachine>(
   // From here on the node closes its own parts.
   undoLog();
   undoStateMachine();
-  cleanup.add(() => node.stop());
+  // Leadership was handed over before, or cannot be: not to be waited for twice.
+  cleanup.add(() => node.stop({ handOverMs: LEAST_WAIT_MS }));
 
   const dialer = new ConnectDialer({ clock, limits: transportLimits });
   cleanup.add(() => dialer.close());
@@ -207,7 +209,11 @@ async function start<M extends StateMachine>(
     address: http2.address,
     httpAddress: http1?.address,
     close: () => {
-      closing ??= handOver(node, logger).then(() => cleanup.run(logger));
+      closing ??= (async () => {
+        await handOver(node, electionTimeoutMs(options), logger);
+        await calls.drain(serverOptions.shutdownGraceMs);
+        await cleanup.run(logger);
+      })();
       return closing;
     },
   };
@@ -246,12 +252,12 @@ function peerRoutes<M extends StateMachine>(
 }
 
 /** A leader that goes away without a word costs the group an election timeout, and its clients their answers. */
-async function handOver(node: RaftNode, logger: Logger): Promise<void> {
+async function handOver(node: RaftNode, deadlineMs: number, logger: Logger): Promise<void> {
   const { voters } = node.membership;
   if (!node.isLeader || voters.every((id) => id === node.id)) return;
-  const untilMs = systemClock.nowMs() + HANDOVER_DEADLINE_MS;
+  const untilMs = systemClock.nowMs() + deadlineMs;
   try {
-    await node.transferLeadership(undefined, { deadlineMs: HANDOVER_DEADLINE_MS });
+    await node.transferLeadership(undefined, { deadlineMs });
   } catch (error) {
     logger.warn({ error }, "could not hand leadership over before stopping");
   }
@@ -261,6 +267,12 @@ async function handOver(node: RaftNode, logger: Logger): Promise<void> {
       systemClock.after(DRAIN_POLL_MS, resolve);
     });
   }
+}
+
+/** As long as the group needs to replace a leader that went without a word: no handover is worth more. */
+function electionTimeoutMs(options: Pick<EmbedOptions<StateMachine>, "raft" | "tickIntervalMs">): number {
+  const ticks = options.raft?.electionTick ?? DEFAULT_CONFIG.electionTick;
+  return ticks * (options.tickIntervalMs ?? DEFAULT_TICK_INTERVAL_MS);
 }
 
 /** What has to be undone, last things first. */

@@ -2,7 +2,7 @@
 
 import { Code, ConnectError } from "@connectrpc/connect";
 import { ErrorDetail_Outcome } from "../gen/service_pb.js";
-import { errorDetail } from "../services/connect-errors.js";
+import { type ErrorReason, errorDetail, isKnownReason } from "../services/connect-errors.js";
 
 /**
  * - `notApplied`: nothing was changed and nothing will be: safe to send again.
@@ -41,15 +41,11 @@ export interface Failure {
   readonly cause: unknown;
 }
 
-/** Reasons of which another attempt, here or on another node, may be rid. */
-const PASSING_REASONS: ReadonlySet<string> = new Set([
-  "notLeader",
-  "proposalDropped",
-  "noLeader",
-  "readDropped",
-  "inboxFull",
-  "nodeStopped",
-  "outcomeUnknown",
+/** Reasons that would be the same on every node and at any time. */
+const FINAL_REASONS: ReadonlySet<string> = new Set<ErrorReason>([
+  "invalidArgument",
+  "tooLarge",
+  "membershipRefused",
 ]);
 
 export function failureOf(
@@ -68,7 +64,7 @@ export function failureOf(
       reason: detail.reason,
       message,
       notApplied,
-      mayPass: PASSING_REASONS.has(detail.reason),
+      mayPass: isKnownReason(detail.reason) && !FINAL_REASONS.has(detail.reason),
       leaderAddress: detail.leaderAddress === "" ? undefined : detail.leaderAddress,
       cause,
     };

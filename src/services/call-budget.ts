@@ -1,6 +1,6 @@
 // How long a call may still take, from the client's deadline or the default.
 
-import type { HandlerContext } from "@connectrpc/connect";
+import { Code, ConnectError, type HandlerContext } from "@connectrpc/connect";
 import { RaftNodeError } from "../node/errors.js";
 import type { Clock } from "../node/ports.js";
 
@@ -43,12 +43,24 @@ export class CallBudget {
    * @throws RaftNodeError `deadlineExceeded` or `aborted` when nothing is left; the call has not begun.
    */
   options(): { readonly signal: AbortSignal; readonly deadlineMs: number } {
-    if (this.signal.aborted) {
-      throw new RaftNodeError("aborted", "the client gave the call up", { cause: this.signal.reason });
-    }
+    if (this.signal.aborted) throw new RaftNodeError("aborted", "the call was given up before it began");
     const deadlineMs = this.remainingMs;
     if (deadlineMs <= 0)
       throw new RaftNodeError("deadlineExceeded", `no answer within ${this.deadlineMs} ms`);
     return { signal: this.signal, deadlineMs };
+  }
+
+  /** Puts the reason into the place of `aborted`: who has given the call up, the client, its deadline or this node? */
+  explain(error: unknown): unknown {
+    if (!(error instanceof RaftNodeError) || error.code !== "aborted" || !this.signal.aborted) return error;
+    const detail = { cause: error };
+    switch (ConnectError.from(this.signal.reason).code) {
+      case Code.DeadlineExceeded:
+        return new RaftNodeError("deadlineExceeded", "the client's deadline passed", detail);
+      case Code.Unavailable:
+        return new RaftNodeError("nodeStopped", "this node stopped while the call was under way", detail);
+      default:
+        return new RaftNodeError("aborted", "the client gave the call up", detail);
+    }
   }
 }

@@ -7,7 +7,15 @@ import { type ErrorDetail, ErrorDetail_Outcome, ErrorDetailSchema } from "../gen
 import { RaftNodeError, type RaftNodeErrorCode } from "../node/errors.js";
 
 /** `ErrorDetail.reason`. `internal` is whatever nobody foresaw. */
-export type ErrorReason = RaftNodeErrorCode | "internal";
+export type ErrorReason = RaftNodeErrorCode | "shuttingDown" | "internal";
+
+/** A call that came while the services were being closed: nothing was done about it. */
+export class ShuttingDown extends Error {
+  override readonly name = "ShuttingDown";
+  constructor() {
+    super("this node is shutting down: use another one");
+  }
+}
 
 export interface ErrorRow {
   readonly code: Code;
@@ -32,6 +40,7 @@ export const ERROR_TABLE: Readonly<Record<ErrorReason, ErrorRow>> = {
   membershipRefused: { code: Code.FailedPrecondition, outcome: NOT_APPLIED, passes: false },
   noLeader: { code: Code.Unavailable, outcome: NOT_APPLIED, passes: true },
   readDropped: { code: Code.Unavailable, outcome: NOT_APPLIED, passes: true },
+  shuttingDown: { code: Code.Unavailable, outcome: NOT_APPLIED, passes: true },
   internal: { code: Code.Internal, outcome: UNKNOWN, passes: false },
 };
 
@@ -47,7 +56,7 @@ export interface LeaderView {
 /** What a client gets for anything that was thrown while its call was being served. */
 export function toConnectError(error: unknown, purpose: CallPurpose, leader: LeaderView): ConnectError {
   if (error instanceof ConnectError) return answerOfPeer(error);
-  const reason = error instanceof RaftNodeError ? error.code : "internal";
+  const reason = reasonOf(error);
   const row = ERROR_TABLE[reason];
   return new ConnectError(messageOf(error), row.code, undefined, [
     {
@@ -94,7 +103,12 @@ function answerOfPeer(error: ConnectError): ConnectError {
   );
 }
 
+function reasonOf(error: unknown): ErrorReason {
+  if (error instanceof RaftNodeError) return error.code;
+  return error instanceof ShuttingDown ? "shuttingDown" : "internal";
+}
+
 function messageOf(error: unknown): string {
-  if (error instanceof RaftNodeError) return error.message;
+  if (reasonOf(error) !== "internal" && error instanceof Error) return error.message;
   return `internal error: ${error instanceof Error ? error.message : String(error)}`;
 }

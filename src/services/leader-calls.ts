@@ -3,13 +3,18 @@
 
 import type { HandlerContext, Transport } from "@connectrpc/connect";
 import type { LogIndex, NodeId } from "../core/types.js";
-import { ErrorDetail_Outcome } from "../gen/service_pb.js";
 import type { CallOptions } from "../node/calls.js";
 import { RaftNodeError } from "../node/errors.js";
 import type { NodeEvents } from "../node/events.js";
 import type { Cancel, Clock, Logger } from "../node/ports.js";
 import { CallBudget, type CallBudgetLimits, DEFAULT_CALL_BUDGET } from "./call-budget.js";
-import { type CallPurpose, errorDetail, passesByItself, toConnectError } from "./connect-errors.js";
+import {
+  type CallPurpose,
+  errorDetail,
+  passesByItself,
+  ShuttingDown,
+  toConnectError,
+} from "./connect-errors.js";
 
 /** Marks a call that a node sends on for a client: whoever gets it answers, and never sends it on again. */
 export const FORWARDED_HEADER = "raft-forwarded";
@@ -60,6 +65,7 @@ export interface LeaderCallsOptions {
 
 const FIRST_RETRY_MS = 10;
 const LONGEST_RETRY_MS = 250;
+const DRAIN_POLL_MS = 5;
 
 export class LeaderCalls {
   readonly #node: RoutedNode;
@@ -70,6 +76,8 @@ export class LeaderCalls {
   readonly #maxWaiting: number;
   readonly #random: () => number;
   #waiting = 0;
+  #underWay = 0;
+  #draining = false;
 
   constructor(options: LeaderCallsOptions) {
     this.#node = options.node;
@@ -112,12 +120,37 @@ export class LeaderCalls {
     }
   }
 
+  /**
+   * Refuses every new call as not applied; resolves when those under way have ended, or `graceMs` has passed. For an
+   * orderly stop: the listeners are closed afterwards, which ends what is left.
+   */
+  async drain(graceMs: number): Promise<void> {
+    this.#draining = true;
+    const untilMs = this.#clock.nowMs() + graceMs;
+    while (this.#underWay > 0 && this.#clock.nowMs() < untilMs) {
+      await new Promise<void>((resolve) => {
+        this.#clock.after(DRAIN_POLL_MS, resolve);
+      });
+    }
+  }
+
   #serve<T>(
     purpose: CallPurpose,
     context: HandlerContext,
     run: (budget: CallBudget) => Promise<T>,
   ): Promise<T> {
-    return this.local(purpose, () => run(new CallBudget(context, this.#clock, this.#limits)));
+    return this.local(purpose, async () => {
+      if (this.#draining) throw new ShuttingDown();
+      const budget = new CallBudget(context, this.#clock, this.#limits);
+      this.#underWay += 1;
+      try {
+        return await run(budget);
+      } catch (error) {
+        throw budget.explain(error);
+      } finally {
+        this.#underWay -= 1;
+      }
+    });
   }
 
   #answer(error: unknown, purpose: CallPurpose): unknown {
@@ -171,7 +204,8 @@ export class LeaderCalls {
       if (this.#dialer.neverSent(error)) {
         throw new RaftNodeError("noLeader", `the leader at ${address} cannot be reached`, { cause: error });
       }
-      if (signal.aborted || budget.remainingMs <= 0) throw this.#outOfTime(budget, error);
+      if (signal.aborted) throw new RaftNodeError("aborted", "the call was given up", { cause: error });
+      if (budget.remainingMs <= 0) throw this.#outOfTime(budget, error);
       throw new RaftNodeError("outcomeUnknown", `the call to the leader at ${address} broke off`, {
         cause: error,
       });
@@ -230,10 +264,4 @@ function givenUp(budget: CallBudget, last: unknown): RaftNodeError {
       cause: last,
     },
   );
-}
-
-/** Whether a failed write may be sent again without being applied twice. */
-export function certainlyNotApplied(error: unknown, neverSent: (error: unknown) => boolean): boolean {
-  const detail = errorDetail(error);
-  return detail === undefined ? neverSent(error) : detail.outcome === ErrorDetail_Outcome.NOT_APPLIED;
 }

@@ -11,6 +11,7 @@ import {
   errorDetail,
   isKnownReason,
   passesByItself,
+  ShuttingDown,
   toConnectError,
 } from "../../src/services/connect-errors.js";
 
@@ -36,9 +37,10 @@ describe("what a client gets", () => {
     "%s carries its reason, its outcome and the leader",
     (reason) => {
       if (!isKnownReason(reason) || reason === "internal") throw new Error("not in the table");
-      const error = toConnectError(new RaftNodeError(reason, "in words"), "write", LEADER);
+      const thrown = reason === "shuttingDown" ? new ShuttingDown() : new RaftNodeError(reason, "in words");
+      const error = toConnectError(thrown, "write", LEADER);
       expect(error.code).toBe(ERROR_TABLE[reason].code);
-      expect(error.rawMessage).toBe("in words");
+      expect(error.rawMessage).toBe(thrown.message);
       expect(errorDetail(received(error))).toMatchObject({
         reason,
         leaderId: 3n,
