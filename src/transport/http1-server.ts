@@ -8,6 +8,7 @@ import type { Listener } from "./http2-server.js";
 import { maxRequestBytes, type TransportLimits, transportLimits } from "./limits.js";
 import { listenOn } from "./listen.js";
 import { type NodeHandler, requestHandler } from "./request-handler.js";
+import { buildRouting } from "./routing.js";
 import { describeError } from "./transport-errors.js";
 
 export interface Http1ServerOptions {
@@ -34,13 +35,12 @@ const REQUEST_TIMEOUT_MS = 120_000;
 export async function listenHttp1(options: Http1ServerOptions): Promise<Listener> {
   const { logger } = options;
   const shutdown = new AbortController();
-  const handler = requestHandler({
+  const routing = buildRouting({
     routes: options.routes,
-    logger,
     shutdownSignal: shutdown.signal,
     maxBytes: maxRequestBytes(transportLimits(options.limits)),
-    fallback: options.fallback,
   });
+  const handler = requestHandler({ routing, logger, fallback: options.fallback });
   const timeouts = { headersTimeout: HEADERS_TIMEOUT_MS, requestTimeout: REQUEST_TIMEOUT_MS };
   const server =
     options.tls === undefined

@@ -12,9 +12,11 @@ import {
 } from "node:http2";
 import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
 import type { Logger } from "../node/ports.js";
+import { streamHandler } from "./lean-server.js";
 import { maxRequestBytes, type TransportLimits, transportLimits } from "./limits.js";
 import { type ListenAddress, listenOn } from "./listen.js";
 import { requestHandler } from "./request-handler.js";
+import { buildRouting } from "./routing.js";
 import { describeError } from "./transport-errors.js";
 
 export interface Http2ServerOptions {
@@ -52,12 +54,12 @@ export async function listenHttp2(options: Http2ServerOptions): Promise<Http2Lis
   const { logger } = options;
   const limits = transportLimits(options.limits);
   const shutdown = new AbortController();
-  const handler = requestHandler({
+  const routing = buildRouting({
     routes: options.routes,
-    logger,
     shutdownSignal: shutdown.signal,
     maxBytes: maxRequestBytes(limits),
   });
+  const handler = streamHandler({ routing, logger, otherwise: requestHandler({ routing, logger }) });
   const common: ServerOptions = {
     maxSessionMemory: MAX_SESSION_MEMORY_MB,
     settings: {
@@ -79,7 +81,7 @@ export async function listenHttp2(options: Http2ServerOptions): Promise<Http2Lis
   server.on("sessionError", (error) =>
     logger.debug({ error: describeError(error) }, "an HTTP/2 session failed"),
   );
-  server.on("request", handler);
+  server.on("stream", handler);
   const address = await listenOn(server, options.host, options.port);
   server.on("error", (error) => logger.error({ error: describeError(error) }, "the HTTP/2 listener failed"));
   return {

@@ -1,18 +1,14 @@
-// From Node's request to connect-es's router and back. As connect-node's own adapter, except that a request which
+// From Node's request to connect-es's handlers and back. As connect-node's own adapter, except that a request which
 // cannot even be read (an HTTP/1.0 request without Host, a malformed Host) gets an answer instead of ending the
 // process, and that failures go to our logger.
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
-import { Code, ConnectError, type ConnectRouter, createConnectRouter } from "@connectrpc/connect";
+import { Code, ConnectError } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
-import {
-  compressionBrotli,
-  compressionGzip,
-  universalRequestFromNodeRequest,
-  universalResponseToNodeResponse,
-} from "@connectrpc/connect-node";
+import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import type { Logger } from "../node/ports.js";
+import type { Routing } from "./routing.js";
 import { describeError } from "./transport-errors.js";
 
 export type NodeRequest = IncomingMessage | Http2ServerRequest;
@@ -20,37 +16,22 @@ export type NodeResponse = ServerResponse | Http2ServerResponse;
 export type NodeHandler = (request: NodeRequest, response: NodeResponse) => void;
 
 export interface RequestHandlerOptions {
-  readonly routes: (router: ConnectRouter) => void;
+  readonly routing: Routing;
   readonly logger: Logger;
-  readonly shutdownSignal: AbortSignal;
-  /** The largest request or response message of any route that sets no limit of its own. */
-  readonly maxBytes: number;
   /** Serves paths that no route has. Default: 404. */
-  readonly fallback?: ((request: NodeRequest, response: NodeResponse) => void) | undefined;
+  readonly fallback?: NodeHandler | undefined;
 }
 
 export function requestHandler(options: RequestHandlerOptions): NodeHandler {
-  const { logger, fallback } = options;
-  const router = createConnectRouter({
-    acceptCompression: [compressionGzip, compressionBrotli],
-    readMaxBytes: options.maxBytes,
-    writeMaxBytes: options.maxBytes,
-    shutdownSignal: options.shutdownSignal,
-  });
-  options.routes(router);
-  const handlers = new Map<string, UniversalHandler>();
-  for (const handler of router.handlers) handlers.set(handler.requestPath, handler);
+  const { logger, fallback, routing } = options;
   return (request, response) => {
     try {
       const path = (request.url ?? "").split("?", 1)[0] ?? "";
-      const handler = handlers.get(path);
+      const handler = routing.handlers.get(path);
       if (handler !== undefined) {
         // Throws on a malformed Host, here and not in a promise.
         const universalRequest = universalRequestFromNodeRequest(request, response, undefined, undefined);
-        serve(handler, universalRequest, response).catch((error: unknown) => {
-          if (ConnectError.from(error).code === Code.Aborted) return;
-          logger.warn({ path, error: describeError(error) }, "a response could not be written");
-        });
+        serveUniversal(handler, universalRequest, response, logger);
       } else if (fallback !== undefined) {
         fallback(request, response);
       } else {
@@ -63,12 +44,22 @@ export function requestHandler(options: RequestHandlerOptions): NodeHandler {
   };
 }
 
-async function serve(
+/** Lets connect-es answer. Never throws and never rejects. */
+export function serveUniversal(
   handler: UniversalHandler,
   request: UniversalServerRequest,
   response: NodeResponse,
-): Promise<void> {
-  await universalResponseToNodeResponse(await handler(request), response);
+  logger: Logger,
+): void {
+  handler(request)
+    .then((universalResponse) => universalResponseToNodeResponse(universalResponse, response))
+    .catch((error: unknown) => {
+      if (ConnectError.from(error).code === Code.Aborted) return;
+      logger.warn(
+        { path: handler.requestPath, error: describeError(error) },
+        "a response could not be written",
+      );
+    });
 }
 
 function answer(response: NodeResponse, status: number, text: string): void {
