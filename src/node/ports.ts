@@ -167,7 +167,10 @@ export interface PeerTransport {
 /** What the transport asks of the runtime. */
 export interface PeerInbox {
   readonly id: NodeId;
-  /** Whether a message from this node is welcome: a member, or anyone while this node knows no members yet. */
+  /**
+   * Whether a message from this node is welcome: anybody's but those that are known to have been removed. A node that
+   * was away may be led by one that joined meanwhile, and must listen to it to learn so.
+   */
   admits(from: NodeId): boolean;
   /**
    * Takes messages in, all or none.

@@ -6,22 +6,15 @@ import type { Ready } from "../core/ready.js";
 import type { SoftState } from "../core/types.js";
 import type { Applier } from "./applier.js";
 import type { NodeMetrics } from "./metrics.js";
-import type {
-  Clock,
-  DurableLog,
-  HardState,
-  Message,
-  PeerTransport,
-  Snapshot,
-  SnapshotStore,
-} from "./ports.js";
+import type { Clock, DurableLog, HardState, Message, PeerTransport, Snapshot } from "./ports.js";
 import type { Reads } from "./reads.js";
 
 export interface ReadyLoopParts {
   readonly node: RawNode;
   readonly log: DurableLog;
   readonly transport: PeerTransport;
-  readonly snapshots: SnapshotStore;
+  /** Makes the body of a snapshot that the core has accepted the latest one. */
+  readonly installBody: (snapshot: Snapshot) => Promise<void>;
   readonly applier: Applier;
   readonly reads: Reads;
   readonly clock: Clock;
@@ -165,14 +158,14 @@ export class ReadyLoop {
    * replaced, a crash in between would leave a log that begins behind every state there is.
    */
   #bodyIsInstalled(): boolean {
-    const { node, snapshots, fail } = this.parts;
+    const { node, installBody, fail } = this.parts;
     const snapshot = node.snap();
     if (snapshot === undefined) return true;
     if (this.#installing !== undefined && isSame(this.#installing, snapshot)) return this.#installed;
     if (!this.#installed) return false;
     this.#installing = snapshot;
     this.#installed = false;
-    snapshots.install(snapshot).then(() => {
+    installBody(snapshot).then(() => {
       this.#installed = true;
       this.run();
     }, fail);

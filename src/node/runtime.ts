@@ -37,7 +37,7 @@ import { Proposals } from "./proposals.js";
 import { Reads } from "./reads.js";
 import { ReadyLoop } from "./ready-loop.js";
 import { nodeStopped } from "./refusals.js";
-import { restoreFrom, Snapshotting } from "./snapshotting.js";
+import { installBody, isComplete, restoreFrom, Snapshotting } from "./snapshotting.js";
 import type { NodeRole, NodeState } from "./status.js";
 import { systemClock } from "./system-clock.js";
 import { Ticker } from "./ticker.js";
@@ -81,7 +81,7 @@ export class Runtime {
     readonly options: RaftNodeOptions,
     membership: Membership,
   ) {
-    const { id, log, stateMachine, snapshots } = options;
+    const { id, log, stateMachine } = options;
     this.limits = completeLimits(options.limits);
     this.clock = options.clock ?? systemClock;
     this.logger = options.logger ?? SILENT;
@@ -137,41 +137,10 @@ export class Runtime {
       randomInt: this.randomInt,
       appliedIndex: () => stateMachine.appliedIndex,
     });
-    this.transfers = new Transfers({ ...shared, retryMs: this.electionTimeoutMs });
-    const fail = (error: unknown) => this.fail(error);
-    this.#applier = new Applier({
-      node: this.#node,
-      log,
-      stateMachine,
-      membership: () => this.peers.membership,
-      restore: (snapshot) => restoreFrom(snapshot, snapshots, stateMachine),
-      observer: this.#applyObserver(),
-      clock: this.clock,
-      metrics: this.metrics,
-      maxBatchEntries: this.limits.maxApplyBatchEntries,
-      slowMs: this.limits.slowApplyMs,
-      slow: (durationMs, entries) =>
-        this.logger.warn({ durationMs, entries }, "the state machine was slow to apply"),
-      fail,
-    });
-    this.#snapshotting = new Snapshotting({
-      log,
-      snapshots,
-      stateMachine,
-      applier: this.#applier,
-      membership: () => this.peers.membership,
-      compaction: completeCompaction(options.compaction),
-      clock: this.clock,
-      logger: this.logger,
-      metrics: this.metrics,
-      created: ({ metadata }) =>
-        this.events.emit("snapshot", {
-          kind: "created",
-          index: metadata?.index ?? 0n,
-          term: metadata?.term ?? 0n,
-        }),
-      fail,
-    });
+    // A little later than the core gives up.
+    this.transfers = new Transfers({ ...shared, retryMs: this.electionTimeoutMs + 2 * tickIntervalMs });
+    this.#applier = this.#makeApplier();
+    this.#snapshotting = this.#makeSnapshotting();
     this.#ticker = new Ticker({
       clock: this.clock,
       tickIntervalMs,
@@ -182,22 +151,7 @@ export class Runtime {
     });
     log.onSnapshotWanted = (index, to) => this.#snapshotting.want(index, to);
     this.#transport = options.transport(this.#peerInbox());
-    this.#loop = new ReadyLoop({
-      node: this.#node,
-      log,
-      transport: this.#transport,
-      snapshots,
-      applier: this.#applier,
-      reads: this.reads,
-      clock: this.clock,
-      metrics: this.metrics,
-      maxInFlight: this.limits.maxReadysInFlight,
-      slowAppendMs: this.limits.slowAppendMs,
-      slowAppend: (durationMs) => this.logger.warn({ durationMs }, "the disk was slow to write the log"),
-      stateChanged: (soft, hard) => this.#stateChanged(soft, hard),
-      wake: () => this.wake(),
-      fail,
-    });
+    this.#loop = this.#makeLoop();
   }
 
   begin(): void {
@@ -309,6 +263,69 @@ export class Runtime {
     await this.#snapshotting.idle();
   }
 
+  #makeApplier(): Applier {
+    const { log, stateMachine, snapshots } = this.options;
+    return new Applier({
+      node: this.#node,
+      log,
+      stateMachine,
+      membership: () => this.peers.membership,
+      restore: (snapshot) => restoreFrom(snapshot, snapshots, stateMachine),
+      observer: this.#applyObserver(),
+      clock: this.clock,
+      metrics: this.metrics,
+      maxBatchEntries: this.limits.maxApplyBatchEntries,
+      slowMs: this.limits.slowApplyMs,
+      slow: (durationMs, entries) => {
+        this.metrics.count("slowApplies");
+        this.logger.warn({ durationMs, entries }, "the state machine was slow to apply");
+      },
+      fail: (error) => this.fail(error),
+    });
+  }
+
+  #makeSnapshotting(): Snapshotting {
+    const { log, stateMachine, snapshots, compaction } = this.options;
+    return new Snapshotting({
+      log,
+      snapshots,
+      stateMachine,
+      applier: this.#applier,
+      membership: () => this.peers.membership,
+      compaction: completeCompaction(compaction),
+      clock: this.clock,
+      logger: this.logger,
+      metrics: this.metrics,
+      created: ({ metadata }) =>
+        this.events.emit("snapshot", {
+          kind: "created",
+          index: metadata?.index ?? 0n,
+          term: metadata?.term ?? 0n,
+        }),
+      fail: (error) => this.fail(error),
+    });
+  }
+
+  #makeLoop(): ReadyLoop {
+    const { log, snapshots } = this.options;
+    return new ReadyLoop({
+      node: this.#node,
+      log,
+      transport: this.#transport,
+      installBody: (snapshot) => installBody(snapshot, snapshots),
+      applier: this.#applier,
+      reads: this.reads,
+      clock: this.clock,
+      metrics: this.metrics,
+      maxInFlight: this.limits.maxReadysInFlight,
+      slowAppendMs: this.limits.slowAppendMs,
+      slowAppend: (durationMs) => this.logger.warn({ durationMs }, "the disk was slow to write the log"),
+      stateChanged: (soft, hard) => this.#stateChanged(soft, hard),
+      wake: () => this.wake(),
+      fail: (error) => this.fail(error),
+    });
+  }
+
   #turn(): void {
     this.#scheduled = false;
     if (this.#ended) return;
@@ -343,6 +360,14 @@ export class Runtime {
     // Requests that are passed on name the node that asked, not the one that sent them.
     const fromSender = message.term !== 0n && message.msgType !== MessageType.MsgTransferLeader;
     if (fromSender) this.peers.heardFrom(message.from);
+    if (message.snapshot !== undefined && !isComplete(message.snapshot)) {
+      this.metrics.count("messagesDropped");
+      this.logger.warn(
+        { from: message.from.toString() },
+        "a snapshot came without its descriptor; it is ignored",
+      );
+      return;
+    }
     if (!this.#node.step(message).accepted) this.metrics.count("messagesDropped");
   }
 

@@ -151,6 +151,25 @@ export class Snapshotting {
   }
 }
 
+/** Whether a snapshot from a peer says all that is needed to take it over. */
+export function isComplete(snapshot: Snapshot): boolean {
+  try {
+    return descriptorOf(snapshot).membership !== undefined;
+  } catch {
+    return false;
+  }
+}
+
+/** Makes the body of an accepted snapshot the latest one. An empty body travels as nothing: it is put there now. */
+export async function installBody(snapshot: Snapshot, snapshots: SnapshotStore): Promise<void> {
+  const descriptor = descriptorOf(snapshot);
+  if (descriptor.sizeBytes === 0n) {
+    const receiver = await snapshots.receive(descriptor);
+    await receiver.finish();
+  }
+  await snapshots.install(snapshot);
+}
+
 /** Replaces the state by the body of an installed snapshot; returns the membership that came with it. */
 export async function restoreFrom(
   snapshot: Snapshot,

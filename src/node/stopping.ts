@@ -52,7 +52,9 @@ export async function stopInOrder(
 }
 
 async function handOver(runtime: Runtime, transfer: Transfer, deadlineMs: number): Promise<void> {
-  if (!runtime.isLeader || runtime.peers.membership.voters.length < 2) return;
+  const { peers, options } = runtime;
+  const others = peers.membership.voters.filter((id) => id !== options.id && peers.isActive(id));
+  if (!runtime.isLeader || others.length === 0) return;
   try {
     await transfer(undefined, { deadlineMs });
   } catch (error) {

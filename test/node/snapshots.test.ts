@@ -3,6 +3,8 @@
 // durable.
 
 import { expect, test } from "vitest";
+import { newConfState, newMessage, newSnapshot } from "../../src/core/messages.js";
+import { MessageType } from "../../src/gen/eraftpb_pb.js";
 import { RaftNode } from "../../src/node/raft-node.js";
 import { addressOf, bornWith, ELECTION_MS, Group, type Station } from "../support/node-harness.js";
 import { MemoryLog, MemorySnapshots } from "../support/node-log.js";
@@ -298,4 +300,73 @@ test("a node whose entries are lost refuses to start and says what is missing", 
   ];
   await group.settled(Promise.all(writes));
   expect(await start(compacted, new NotebookMachine())).toContain("what lies between is lost");
+});
+
+test("a membership change that waits behind a busy state machine is not put on top of a newer snapshot's", async () => {
+  const { group, leader, follower } = await ledGroup(SMALL_LOG);
+  let open = () => {};
+  follower.machine.gate = new Promise((resolve) => {
+    open = resolve;
+  });
+  await group.propose(leader.id, "holds the follower up");
+  const added = leader.node.addLearner(4n, addressOf(4n));
+  await group.settled(added);
+  await group.clock.advance(300);
+  const removed = leader.node.removeNode(4n);
+  await group.settled(removed);
+  await removed;
+  group.network.isolate(follower.id);
+  await proposeMany(group, leader, 20);
+  group.network.heal();
+  await group.clock.advance(3 * ELECTION_MS);
+  follower.machine.gate = undefined;
+  open();
+  await group.clock.advance(ELECTION_MS);
+  expect(follower.machine.restoredAt).toHaveLength(1);
+  expect(follower.machine.commands).toEqual(leader.machine.commands);
+  const moved = (group.leader() ?? leader).node.transferLeadership(follower.id);
+  await group.settled(moved);
+  expect(follower.node.status().progress.map(({ id }) => id)).toEqual(IDS);
+  await group.stop();
+});
+
+test("a snapshot whose body is empty is taken over like any other", async () => {
+  const { group, leader } = await ledGroup();
+  for (const { machine } of group.stations) {
+    machine.snapshot = async () => ({
+      appliedIndex: machine.appliedIndex,
+      write: async () => {},
+      release: () => {},
+    });
+  }
+  const blank = await group.add(4n);
+  const restoredAt: bigint[] = [];
+  blank.machine.restore = async (index, body) => {
+    for await (const chunk of body) throw new Error(`a chunk of ${chunk.length} bytes came`);
+    blank.machine.restoreTo({ appliedIndex: index, commands: [] });
+    restoredAt.push(index);
+  };
+  const added = leader.node.addLearner(4n, addressOf(4n));
+  await group.settled(added);
+  await group.clock.advance(ELECTION_MS);
+  expect(restoredAt).toHaveLength(1);
+  expect(blank.node.status()).toMatchObject({ state: "running", role: "learner" });
+  await group.stop();
+});
+
+test("a snapshot that names no body is ignored", async () => {
+  const { group, leader, follower } = await ledGroup();
+  const { term, commit } = leader.node.status();
+  group.network.deliver(
+    follower.id,
+    newMessage(MessageType.MsgSnapshot, follower.id, {
+      from: leader.id,
+      term,
+      snapshot: newSnapshot(commit + 10n, term, newConfState({ voters: [...IDS] }), bytesOf("garbage")),
+    }),
+  );
+  await group.clock.advance(300);
+  expect(follower.node.status()).toMatchObject({ state: "running", commit });
+  expect(follower.warnings).toContain("a snapshot came without its descriptor; it is ignored");
+  await group.stop();
 });

@@ -81,10 +81,14 @@ export class NotebookMachine implements StateMachine {
     for await (const chunk of body) chunks.push(chunk);
     const commands: unknown = JSON.parse(textOf(Buffer.concat(chunks)));
     if (!Array.isArray(commands)) throw new Error("the body is no list");
-    this.commands = commands.map(String);
-    this.#appliedIndex = appliedIndex;
+    this.restoreTo({ appliedIndex, commands: commands.map(String) });
     this.restoredAt.push(appliedIndex);
     this.record(`restored ${appliedIndex}`);
+  }
+
+  restoreTo(state: MachineState): void {
+    this.commands = [...state.commands];
+    this.#appliedIndex = state.appliedIndex;
     this.sync();
   }
 

@@ -61,6 +61,11 @@ export class MemoryNetwork {
     this.#stations.delete(id);
   }
 
+  /** Hands a node a message that nobody sent. */
+  deliver(to: NodeId, message: Message): void {
+    this.#stations.get(to)?.inbox.step([message]);
+  }
+
   #carry(from: Station, message: Message): void {
     const bytes = toBinary(MessageSchema, message);
     this.clock.soon(() => {
@@ -82,12 +87,13 @@ export class MemoryNetwork {
       }
       to.heardFrom.add(from.inbox.id);
       const delivered = fromBinary(MessageSchema, bytes);
-      if (message.msgType === MessageType.MsgSnapshot) {
+      if (message.msgType === MessageType.MsgSnapshot && sizeOf(delivered) > 0n) {
         void this.#carrySnapshot(from, to, delivered);
         return;
       }
       try {
         to.inbox.step([delivered]);
+        if (message.msgType === MessageType.MsgSnapshot) from.inbox.reportSnapshot(message.to, true);
       } catch {
         from.inbox.reportUnreachable(message.to);
       }
@@ -107,4 +113,9 @@ export class MemoryNetwork {
       from.inbox.reportSnapshot(message.to, false);
     }
   }
+}
+
+/** An empty body travels as nothing. */
+function sizeOf(message: Message): bigint {
+  return fromBinary(SnapshotDescriptorSchema, message.snapshot?.data ?? new Uint8Array(0)).sizeBytes;
 }
