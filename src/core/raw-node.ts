@@ -16,7 +16,7 @@ import {
 } from "../gen/eraftpb_pb.js";
 import { encodeConfChange } from "./confchange/conf-change.js";
 import { type Config, type ConfigInput, validateConfig } from "./config.js";
-import { invariant } from "./errors.js";
+import { ConfigInvalid } from "./errors.js";
 import type { EntryId } from "./log/raft-log.js";
 import type { GetEntriesContext, Storage } from "./log/storage.js";
 import { copySnapshot, entriesSize, NO_BYTES, newEntry, newMessage, snapshotPosition } from "./messages.js";
@@ -385,11 +385,14 @@ export class RawNode {
 
   /**
    * Says which group (a data centre, say) each peer belongs to; 0 is no group.
-   * @throws InvariantViolation for group 0: a peer leaves its group through `clearCommitGroup`.
+   * @throws ConfigInvalid for group 0, with nothing assigned: a peer leaves its group through `clearCommitGroup`.
    */
   assignCommitGroups(groups: readonly { readonly id: NodeId; readonly groupId: bigint }[]): void {
     for (const { id, groupId } of groups) {
-      invariant(groupId > 0n, () => `group 0 of node ${id} means no group`);
+      if (groupId <= 0n)
+        throw new ConfigInvalid(`commit group ${groupId} of node ${id} must be greater than 0`);
+    }
+    for (const { id, groupId } of groups) {
       const progress = this.raft.tracker.get(id);
       if (progress !== undefined) progress.commitGroupId = groupId;
     }
@@ -401,6 +404,18 @@ export class RawNode {
       const progress = this.raft.tracker.get(id);
       if (progress !== undefined) progress.commitGroupId = 0n;
     }
+  }
+
+  /**
+   * Whether everything committed is in two groups, so that the loss of one group loses nothing. Undefined where that
+   * cannot be known: on a node that does not lead, or that has not yet applied an entry of its own term.
+   * raft-rs: `check_group_commit_consistent`.
+   */
+  checkGroupCommitConsistent(): boolean | undefined {
+    const { log, role, term, tracker } = this.raft;
+    if (role.kind !== "leader" || log.maybeTerm(log.applied) !== term) return undefined;
+    const { index, usedGroupCommit } = tracker.maximalCommittedIndex();
+    return usedGroupCommit && index === log.committed;
   }
 
   #commitAgain(): void {
