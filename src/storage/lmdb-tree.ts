@@ -224,6 +224,8 @@ export class TreeWalk {
     this.#file.readPages(number, count, this.#overflow);
     const intact =
       this.#overflow.readBigUInt64LE(0) === first &&
+      this.#overflow.readBigUInt64LE(8) === page.readBigUInt64LE(at + 8) &&
+      this.#overflow.readBigUInt64LE(8) <= this.#file.meta.transaction &&
       this.#overflow.readUInt16LE(18) === OVERFLOW_FLAG &&
       this.#overflow.readUInt32LE(20) === count;
     if (!intact) throw corrupt(this.#file.file, place, "it does not begin a value, although a leaf says so");
