@@ -1,27 +1,12 @@
 // `placement-center start`: one node, in this process, until it is told to stop.
 
 import { Command, Option } from "commander";
-import pino from "pino";
-import type { PlacementConfig } from "../../placement/config.js";
-import { startPlacementCenter } from "../../placement/server.js";
 import { parseCount, parseHostPort, parseMembers, parseNodeId } from "../arguments.js";
 import { CommandError, ExitStatus } from "../exit-status.js";
-import { describeStartFailure } from "../processes/start-failure.js";
-import { listenForStop, TERMINAL_SIGNALS } from "../processes/stop-signals.js";
-import { isSupervised, onSupervisorStop, reportToSupervisor } from "../processes/supervision.js";
+import type { NodeOptions } from "../run-node.js";
 
-interface StartOptions {
-  readonly id: bigint;
-  readonly clusterId: string;
-  readonly data: string;
-  readonly listen: string;
-  readonly advertise?: string;
-  readonly http?: string;
-  readonly members?: ReadonlyMap<bigint, string>;
+interface StartOptions extends NodeOptions {
   readonly join?: boolean;
-  readonly tickMs: number;
-  readonly maxValueBytes: number;
-  readonly logLevel: string;
 }
 
 export function startCommand(): Command {
@@ -74,60 +59,8 @@ export function startCommand(): Command {
           "give --members with the members of a new cluster, or --join to wait until a cluster adds this node",
         );
       }
+      // The server with all that it needs takes a while to load: no other command shall wait for it.
+      const { runNode } = await import("../run-node.js");
       await runNode(options);
     });
-}
-
-async function runNode(options: StartOptions): Promise<void> {
-  const logger = pino({ level: options.logLevel, base: { node: String(options.id), pid: process.pid } });
-  const stop = new AbortController();
-  onSupervisorStop(() => stop.abort());
-  // What a terminal sends reaches the supervisor too, and it is for the supervisor to stop its nodes.
-  const signals = listenForStop(isSupervised() ? TERMINAL_SIGNALS : []);
-  signals.first.addEventListener("abort", () => stop.abort(), { once: true });
-  try {
-    const center = await startPlacementCenter(toConfig(options, logger)).catch((error: unknown) => {
-      throw describeStartFailure(error);
-    });
-    reportToSupervisor({ kind: "listening" });
-    logger.info({ address: center.address, httpAddress: center.httpAddress }, "listening");
-    const failure = await Promise.race([center.fatal, aborted(stop.signal)]);
-    if (failure !== undefined) logger.error({ err: failure }, "the node has failed for good");
-    logger.info({}, "stopping");
-    await center.stop();
-    logger.info({}, "stopped");
-    if (failure !== undefined) {
-      throw new CommandError(ExitStatus.failed, `the node has failed for good: ${failure.message}`, "fatal");
-    }
-  } catch (error) {
-    if (error instanceof CommandError) {
-      reportToSupervisor({ kind: "failed", message: error.message, exitStatus: error.exitStatus });
-    }
-    throw error;
-  } finally {
-    signals.release();
-    if (process.connected) process.disconnect();
-  }
-}
-
-function toConfig(options: StartOptions, logger: PlacementConfig["logger"]): PlacementConfig {
-  return {
-    id: options.id,
-    clusterId: options.clusterId,
-    dataDir: options.data,
-    listen: options.listen,
-    advertise: options.advertise,
-    http: options.http,
-    members: options.members,
-    tickIntervalMs: options.tickMs,
-    limits: { maxValueBytes: options.maxValueBytes },
-    logger,
-  };
-}
-
-function aborted(signal: AbortSignal): Promise<undefined> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve(undefined);
-    else signal.addEventListener("abort", () => resolve(undefined), { once: true });
-  });
 }
