@@ -180,7 +180,7 @@ function unseal(file: string, key: RecordKey, record: Buffer | undefined): Uint8
   if (record === undefined) throw inconsistent(file, key, "the record is missing");
   const payload = unsealRecord(key, record);
   if (payload === undefined) throw damagedRecord(file, key);
-  return payload;
+  return new Uint8Array(payload);
 }
 
 function requireVersion(file: string, payload: Uint8Array): void {

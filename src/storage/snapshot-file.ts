@@ -57,7 +57,8 @@ export async function readTrailer(handle: FileHandle, file: string): Promise<Sna
   if (description === undefined || crc32(description) !== footer.readUInt32BE(FOOTER_MAGIC.length + 4)) {
     throw damaged("checksum", file, "the checksum of its description does not match");
   }
-  const snapshot = fromBinary(SnapshotSchema, description);
+  // A plain array: whoever gets the snapshot should not meet a Buffer in it.
+  const snapshot = fromBinary(SnapshotSchema, new Uint8Array(description));
   if (descriptorOf(snapshot).sizeBytes !== BigInt(bodyBytes)) {
     throw damaged(
       "incomplete",
