@@ -24,6 +24,8 @@ const FIRST_BACKOFF_MS = 20;
 const LONGEST_BACKOFF_MS = 500;
 /** A read does not hang on one silent node for its whole deadline. */
 const SHORTEST_ATTEMPT_MS = 500;
+/** A change is not sent again with less time left: cut off, it would make a certain "not applied" uncertain. */
+const LEAST_CHANGE_MS = 250;
 const LONGEST_DEADLINE_MS = 2 ** 31 - 1;
 
 export class ClientCalls {
@@ -82,7 +84,8 @@ export class ClientCalls {
         round += 1;
         next = plan.endpoint ?? failure.leaderAddress ?? this.#choose(tried);
       }
-      if (performance.now() + waitMs >= deadlineAtMs) {
+      const leastMs = plan.changes ? LEAST_CHANGE_MS : 0;
+      if (performance.now() + waitMs + leastMs >= deadlineAtMs) {
         throw clientError(`no success within ${deadlineMs} ms; last: `, failure, outcome);
       }
       if (waitMs > 0) await delay(waitMs, signal);
