@@ -1,5 +1,6 @@
 // The plain HTTP/1.1 listener: Connect JSON for curl, probes, metrics and the status page.
 
+import { setMaxListeners } from "node:events";
 import { createServer } from "node:http";
 import { createServer as createTlsServer, type ServerOptions } from "node:https";
 import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
@@ -35,6 +36,8 @@ const REQUEST_TIMEOUT_MS = 120_000;
 export async function listenHttp1(options: Http1ServerOptions): Promise<Listener> {
   const { logger } = options;
   const shutdown = new AbortController();
+  // Every call under way listens to it; that many are no leak.
+  setMaxListeners(0, shutdown.signal);
   const routing = buildRouting({
     routes: options.routes,
     shutdownSignal: shutdown.signal,

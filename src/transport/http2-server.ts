@@ -1,6 +1,7 @@
 // The listener for peers and for gRPC and Connect clients: HTTP/2, in the clear or over TLS. Whatever arrives, the
 // process lives on, and closing takes a bounded time.
 
+import { setMaxListeners } from "node:events";
 import {
   createSecureServer,
   createServer,
@@ -54,6 +55,8 @@ export async function listenHttp2(options: Http2ServerOptions): Promise<Http2Lis
   const { logger } = options;
   const limits = transportLimits(options.limits);
   const shutdown = new AbortController();
+  // Every call under way listens to it; that many are no leak.
+  setMaxListeners(0, shutdown.signal);
   const routing = buildRouting({
     routes: options.routes,
     shutdownSignal: shutdown.signal,
