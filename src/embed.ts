@@ -23,8 +23,10 @@ import type { CallBudgetLimits } from "./services/call-budget.js";
 import { toConnectError } from "./services/connect-errors.js";
 import { LeaderCalls } from "./services/leader-calls.js";
 import { metricsRoutes } from "./services/metrics-service.js";
+import { FolderLock } from "./storage/folder-lock.js";
 import { LmdbStorage } from "./storage/lmdb-storage.js";
 import { SnapshotFiles } from "./storage/snapshot-files.js";
+import { makeFolderDurable } from "./storage/storage-files.js";
 import { type ConnectPeerTransport, createConnectTransport } from "./transport/connect-transport.js";
 import { listenHttp1 } from "./transport/http1-server.js";
 import { type Listener, listenHttp2 } from "./transport/http2-server.js";
@@ -120,6 +122,10 @@ async function start<M extends StateMachine>(
   const { id, clusterId, dataDir, transportLimits } = options;
   const clock = systemClock;
   const incarnation = randomBytes(8).toString("hex");
+  await makeFolderDurable(dataDir);
+  // Before anything in the folder is tidied up: it may be in use.
+  const lock = await FolderLock.acquire(dataDir);
+  cleanup.add(() => lock.release());
   const snapshots = await SnapshotFiles.open(join(dataDir, "snapshots"));
   const log = await LmdbStorage.open({
     dir: join(dataDir, "log"),

@@ -88,7 +88,7 @@ describe("reads and writes", () => {
     const write = await errorOf(kv.set({ key: "key", value: Buffer.from("2") }, { timeoutMs: 800 }));
     expect([write.code, errorDetail(write)?.reason]).toEqual([Code.Unavailable, "noLeader"]);
     expect(errorDetail(write)?.outcome).toBe(ErrorDetail_Outcome.NOT_APPLIED);
-    expect(write.rawMessage).toMatch(/no leader took the call within 7\d\d ms/);
+    expect(write.rawMessage).toMatch(/no leader took the call within \d+ ms/);
     const read = await errorOf(kv.get({ key: "key" }, { timeoutMs: 800 }));
     expect(["noLeader", "deadlineExceeded"]).toContain(errorDetail(read)?.reason);
   });
