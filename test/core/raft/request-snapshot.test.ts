@@ -1,0 +1,174 @@
+// A follower asks its leader for a snapshot (raft-rs: request_snapshot): because its state machine is damaged, not its
+// log. Nodes 1 to 3 hold five entries, all committed and applied; node 1 leads and node 2 asks.
+
+import { describe, expect, test } from "vitest";
+import { type Message, MessageType, newMessage } from "../../../src/core/index.js";
+import { Network } from "../../support/network.js";
+import type { TestNode } from "../../support/test-node.js";
+
+interface Group {
+  readonly network: Network;
+  readonly leader: TestNode;
+  readonly asker: TestNode;
+}
+
+function groupOfThree(): Group {
+  const network = Network.ofSize(3);
+  network.campaign(1);
+  for (const data of ["2", "3", "4", "5"]) network.propose(1, data);
+  return { network, leader: network.node(1), asker: network.node(2) };
+}
+
+function ask(asker: TestNode): Message {
+  expect(asker.act((raw) => raw.requestSnapshot())).toEqual({ accepted: true });
+  const [request, ...more] = asker.takeMessages();
+  if (request === undefined || more.length > 0) throw new Error("expected one request");
+  return request;
+}
+
+function snapshotsTo(messages: readonly Message[], to: bigint): Message[] {
+  return messages.filter((message) => message.to === to && message.msgType === MessageType.MsgSnapshot);
+}
+
+describe("a request for a snapshot", () => {
+  test("names the follower's last entry, and is served with a snapshot that covers it", () => {
+    const { leader, asker } = groupOfThree();
+    const request = ask(asker);
+    expect(request).toMatchObject({
+      msgType: MessageType.MsgAppendResponse,
+      reject: true,
+      requestSnapshot: 5n,
+      rejectHint: 5n,
+      logTerm: 1n,
+    });
+    leader.step(request);
+    expect(snapshotsTo(leader.takeMessages(), 2n)).toMatchObject([{ snapshot: { metadata: { index: 5n } } }]);
+    expect(leader.progress(2).state).toBe("Snapshot");
+  });
+
+  test("stops replication to the follower until the snapshot has arrived", () => {
+    const { network, leader, asker } = groupOfThree();
+    leader.step(ask(asker));
+    const snapshots = snapshotsTo(leader.takeMessages(), 2n);
+    network.propose(1, "6");
+    expect(leader.raft.log.committed).toBe(6n);
+    expect(asker.raft.log.committed).toBe(5n);
+
+    network.send(...snapshots);
+    leader.act((raw) => raw.reportSnapshot(2n, "finish"));
+    network.tick();
+    network.propose(1, "7");
+    expect(asker.raft.log.committed).toBe(7n);
+    expect(asker.raft.log.firstIndex()).toBe(6n);
+    expect(leader.progress(2).state).toBe("Replicate");
+  });
+
+  test("is repeated to every append and heartbeat until it is served", () => {
+    const { asker } = groupOfThree();
+    const request = ask(asker);
+    asker.step(newMessage(MessageType.MsgHeartbeat, 2n, { from: 1n, term: 1n }));
+    asker.step(newMessage(MessageType.MsgAppend, 2n, { from: 1n, term: 1n, index: 5n, logTerm: 1n }));
+    expect(asker.takeMessages()).toEqual([request, request]);
+  });
+
+  test("waits in Probe while the leader has no snapshot, and is not stale when it is repeated", () => {
+    const { leader, asker } = groupOfThree();
+    const request = ask(asker);
+    for (let attempt = 0; attempt < 2; attempt += 1) {
+      leader.storage.triggerSnapshotUnavailable();
+      leader.step(request);
+      expect(leader.progress(2).state).toBe("Probe");
+    }
+    leader.step(request);
+    expect(leader.progress(2).state).toBe("Snapshot");
+  });
+
+  test("older than what the leader knows is stale; the answer to the next heartbeat is not", () => {
+    const { network, leader, asker } = groupOfThree();
+    // The follower has entry 6 and has said so, but does not know that it is committed.
+    network.filter(({ to, commit }) => to !== 2n || commit < 6n);
+    network.propose(1, "6");
+    network.recover();
+    expect(leader.progress(2).matched).toBe(6n);
+    expect(asker.raft.log.committed).toBe(5n);
+    leader.step(ask(asker));
+    expect(leader.progress(2).state).toBe("Replicate");
+
+    leader.tick();
+    const [heartbeat] = leader.takeMessages().filter(({ to }) => to === 2n);
+    if (heartbeat === undefined) throw new Error("the leader sends no heartbeat");
+    asker.step(heartbeat);
+    for (const repeated of asker.takeMessages()) leader.step(repeated);
+    expect(leader.progress(2).state).toBe("Snapshot");
+  });
+
+  test("is taken while the leader is probing", () => {
+    const { leader, asker } = groupOfThree();
+    leader.act((raw) => raw.reportUnreachable(2n));
+    expect(leader.progress(2).state).toBe("Probe");
+    leader.storage.triggerSnapshotUnavailable();
+    leader.step(ask(asker));
+    expect(leader.progress(2).pendingRequestSnapshot).toBe(5n);
+  });
+
+  test("is answered once, even if the follower acknowledges before the transport reports (U12)", () => {
+    const { network, leader, asker } = groupOfThree();
+    leader.step(ask(asker));
+    network.delivered.length = 0;
+    network.settle();
+    network.tick();
+    network.propose(1, "6");
+    leader.act((raw) => raw.reportSnapshot(2n, "finish"));
+    network.tick(3);
+    expect(snapshotsTo(network.delivered, 2n)).toHaveLength(1);
+    expect(asker.raft.log.committed).toBe(6n);
+  });
+});
+
+describe("a request that is not served", () => {
+  test("is kept by a follower that hears from its leader again", () => {
+    const { leader, asker } = groupOfThree();
+    ask(asker);
+    asker.step(newMessage(MessageType.MsgHeartbeat, 2n, { from: leader.id, term: 1n }));
+    expect(asker.raft.pendingRequestSnapshot).toBe(5n);
+  });
+
+  // Upstream keeps the request over a term that its log does not reach, and takes no appends meanwhile: a new leader
+  // that needs this node to commit anything could never serve it.
+  test("becomes a wish when the term changes, which the next leader grants", () => {
+    const { network, asker } = groupOfThree();
+    network.isolate(2);
+    network.propose(1, "6");
+    ask(asker);
+    network.campaign(3);
+    expect(network.leader?.id).toBe(3n);
+
+    network.recover();
+    network.tick();
+    expect(asker.trace).toContainEqual(expect.objectContaining({ type: "snapshotRestored" }));
+    expect(asker.raft.pendingRequestSnapshot).toBe(0n);
+    network.node(3).act((raw) => raw.reportSnapshot(2n, "finish"));
+    network.tick(2);
+    expect(asker.raft.log.committed).toBe(network.node(3).raft.log.committed);
+  });
+
+  test.each(["candidate", "leader"])("is dropped by a %s, whose log needs no mending", (role) => {
+    const { asker } = groupOfThree();
+    ask(asker);
+    if (role === "leader") asker.forceLeader();
+    else asker.forceCandidate();
+    asker.takeMessages();
+    expect(asker.raft.pendingRequestSnapshot).toBe(0n);
+    asker.step(newMessage(MessageType.MsgHeartbeat, 2n, { from: 3n, term: 9n }));
+    expect(asker.takeMessages().map(({ msgType }) => msgType)).toEqual([MessageType.MsgHeartbeatResponse]);
+  });
+
+  test("is kept by a pre-candidate, who has given nothing up yet", () => {
+    const { asker } = groupOfThree();
+    ask(asker);
+    asker.raft.settings.preVote = true;
+    asker.act((raw) => raw.campaign());
+    expect(asker.role).toBe("preCandidate");
+    expect(asker.raft.pendingRequestSnapshot).toBe(5n);
+  });
+});
