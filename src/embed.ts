@@ -16,6 +16,7 @@ import { type MembershipRecord, MembershipRecordSchema } from "./gen/records_pb.
 import { DEFAULT_TICK_INTERVAL_MS, type NodeLimits, type RaftOptions, SILENT } from "./node/options.js";
 import type { Logger, PeerInbox, StateMachine } from "./node/ports.js";
 import { RaftNode } from "./node/raft-node.js";
+import type { CompactionOptions } from "./node/snapshotting.js";
 import { systemClock } from "./node/system-clock.js";
 import { formatAddress, type HostAndPort } from "./services/address.js";
 import { adminRoutes } from "./services/admin-service.js";
@@ -60,6 +61,8 @@ export interface EmbedOptions<M extends StateMachine> {
   readonly tickIntervalMs?: number | undefined;
   readonly raft?: RaftOptions | undefined;
   readonly nodeLimits?: Partial<NodeLimits> | undefined;
+  /** When the log is cut, and how much of it stays for peers that are a little behind. */
+  readonly compaction?: Partial<CompactionOptions> | undefined;
   readonly transportLimits?: Partial<TransportLimits> | undefined;
   readonly callBudget?: Partial<CallBudgetLimits> | undefined;
   /** How long open calls may take to end when the node is closed. Default 2,000. */
@@ -166,6 +169,7 @@ async function start<M extends StateMachine>(
     tickIntervalMs: options.tickIntervalMs,
     raft: options.raft,
     limits: options.nodeLimits,
+    compaction: options.compaction,
   });
   // From here on the node closes its own parts.
   undoLog();

@@ -2,6 +2,7 @@
 
 import type { NodeId } from "../core/types.js";
 import type { Logger } from "../node/ports.js";
+import type { CompactionOptions } from "../node/snapshotting.js";
 import { formatAddress, type HostAndPort, splitAddress } from "../services/address.js";
 
 /** A configuration that must not run; the message says which value is wrong and what would be right. */
@@ -37,6 +38,8 @@ export interface PlacementConfig {
   /** Milliseconds of one tick: 10 without a leader start an election. Default 100. */
   readonly tickIntervalMs?: number | undefined;
   readonly limits?: Partial<PlacementLimits> | undefined;
+  /** When the log is cut, and how much of it stays for nodes that are a little behind. Default 10,000 and 5,000. */
+  readonly compaction?: Partial<CompactionOptions> | undefined;
   readonly logger?: Logger | undefined;
 }
 

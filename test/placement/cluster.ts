@@ -47,6 +47,10 @@ export class TestCluster {
     return address;
   }
 
+  dataDir(id: bigint): string {
+    return join(this.#dir, `node-${id}`);
+  }
+
   node(id: bigint): PlacementCenter {
     const center = this.#running.get(id);
     if (center === undefined) throw new Error(`node ${id} does not run`);
@@ -58,7 +62,7 @@ export class TestCluster {
     const center = await startPlacementCenter({
       id,
       clusterId: "test",
-      dataDir: join(this.#dir, `node-${id}`),
+      dataDir: this.dataDir(id),
       listen: this.address(id),
       members: options.join === true ? undefined : this.members,
       tickIntervalMs: 50,

@@ -2,13 +2,9 @@
 // record found under another key is not mistaken for a good one.
 
 import { crc32 } from "../../storage/checksum.js";
-import { StorageFault } from "../../storage/storage-fault.js";
+import { REBUILD_REMEDY, StorageFault } from "../../storage/storage-fault.js";
 
 const CHECKSUM_BYTES = 4;
-
-/** What to do about a damaged store. Nothing is lost that the node does not have elsewhere. */
-export const KV_REMEDY =
-  "stop this node, move the folder that holds the file away and start again: the state is rebuilt from this node's snapshot and log";
 
 /** Puts the checksum before `body`. Returns a buffer of its own. */
 export function sealRecord(key: Uint8Array, body: Uint8Array): Buffer {
@@ -31,7 +27,7 @@ export function openRecord(file: string, key: Uint8Array, stored: Uint8Array): U
       file,
       key: JSON.stringify(Buffer.from(key).toString("utf8")),
       problem: "the record is not what was written",
-      remedy: KV_REMEDY,
+      remedy: REBUILD_REMEDY,
     });
   }
   return body;

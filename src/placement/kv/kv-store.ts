@@ -10,9 +10,9 @@ import {
   KvStoreStateSchema,
 } from "../../gen/records_pb.js";
 import { verifyLmdbFile } from "../../storage/lmdb-verify.js";
-import { StorageFault, type StorageFaultCode } from "../../storage/storage-fault.js";
+import { REBUILD_REMEDY, StorageFault, type StorageFaultCode } from "../../storage/storage-fault.js";
 import type { KvChange } from "./kv-overlay.js";
-import { KV_REMEDY, openRecord, sealRecord } from "./kv-record-codec.js";
+import { openRecord, sealRecord } from "./kv-record-codec.js";
 
 const STATE_KEY = Buffer.from("state");
 const RECORDS = "records";
@@ -217,15 +217,10 @@ async function verify(path: string): Promise<{ readonly state: KvStoreState; rea
       },
     ],
   ]);
-  try {
-    await verifyLmdbFile(path, foreign, databases);
-  } catch (error) {
-    // The log's advice, to give the node up, would be too much here.
-    throw error instanceof StorageFault ? damaged(path, error.code, "the file is damaged", error) : error;
-  }
+  await verifyLmdbFile(path, foreign, databases);
   return { state, recordCount };
 }
 
-function damaged(path: string, code: StorageFaultCode, problem: string, cause?: unknown): StorageFault {
-  return new StorageFault(code, { file: path, problem: `${problem} (${code})`, remedy: KV_REMEDY, cause });
+function damaged(path: string, code: StorageFaultCode, problem: string): StorageFault {
+  return new StorageFault(code, { file: path, problem, remedy: REBUILD_REMEDY });
 }
