@@ -170,6 +170,8 @@ export class RaftLog {
     const { snapshot, offset } = this.unstable;
     const firstUnwritten = snapshot === undefined ? offset : snapshotPosition(snapshot).index;
     if (index <= this.persisted || index >= firstUnwritten) return false;
+    // A snapshot that was handed over meanwhile may have taken the entries away again.
+    if (index > this.storage.lastIndex()) return false;
     // Compaction may have passed the entry by now; then it was applied, hence durable and never replaced.
     if (index + 1n >= this.storage.firstIndex() && this.storage.term(index) !== term) return false;
     this.persisted = index;
