@@ -4,6 +4,7 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { NodeId } from "../core/types.js";
 import type { PeerInbox } from "../node/ports.js";
+import { type Connection, isLoopback } from "./connection.js";
 import { ADDRESS_HEADER, CLUSTER_HEADER, FROM_HEADER, INCARNATION_HEADER, parseNodeId } from "./headers.js";
 
 export interface Sender {
@@ -11,6 +12,29 @@ export interface Sender {
   /** Empty when the sender does not say. */
   readonly incarnation: string;
   readonly address: string;
+}
+
+export interface ConnectionRules {
+  readonly allowedPeerNames?: readonly string[] | undefined;
+  readonly requireTlsOffLoopback?: boolean | undefined;
+}
+
+/** @throws ConnectError `PermissionDenied` when a peer may not speak over this connection. */
+export function judgeConnection(connection: Connection, rules: ConnectionRules): void {
+  const { allowedPeerNames, requireTlsOffLoopback = false } = rules;
+  if (requireTlsOffLoopback && !connection.isEncrypted && !isLoopback(connection.remoteAddress)) {
+    throw new ConnectError(
+      "peers on other machines must use TLS: give every node certificates, or allow peers in the clear on a network that you trust",
+      Code.PermissionDenied,
+    );
+  }
+  if (allowedPeerNames === undefined) return;
+  if (connection.certificateNames.some((name) => allowedPeerNames.includes(name))) return;
+  const presented = connection.certificateNames.map((name) => JSON.stringify(name)).join(", ");
+  throw new ConnectError(
+    `the certificate of a peer must hold one of the allowed names; ${presented === "" ? "none was presented" : `this one holds ${presented}`}`,
+    Code.PermissionDenied,
+  );
 }
 
 /** @throws ConnectError `InvalidArgument` or `PermissionDenied` when the request is not for this cluster. */

@@ -177,16 +177,26 @@ export class Http2Session {
       state.settle(stopped);
       state.session.destroy(stopped);
     }
+    this.#forgetDestroyed();
     if (this.#openSessions.size === 0) return;
-    const gone = [...this.#openSessions].map(
-      (session) => new Promise<void>((resolve) => session.once("close", () => resolve())),
-    );
-    for (const session of this.#openSessions) session.close();
-    const cancel = this.#options.clock.after(this.#options.limits.closeGraceMs, () => {
-      for (const session of this.#openSessions) session.destroy(stopped);
+    await new Promise<void>((resolve) => {
+      const cancel = this.#options.clock.after(this.#options.limits.closeGraceMs, () => {
+        for (const session of this.#openSessions) session.destroy(stopped);
+        resolve();
+      });
+      for (const session of this.#openSessions) {
+        session.once("close", () => {
+          if (this.#openSessions.size > 0) return;
+          cancel();
+          resolve();
+        });
+        session.close();
+      }
     });
-    await Promise.all(gone);
-    cancel();
+  }
+
+  #forgetDestroyed(): void {
+    for (const session of this.#openSessions) if (session.destroyed) this.#openSessions.delete(session);
   }
 
   #enter(next: State): void {
@@ -202,6 +212,7 @@ export class Http2Session {
       ...tls?.(),
       settings: { initialWindowSize: limits.streamWindowBytes, enablePush: false },
     });
+    this.#forgetDestroyed();
     this.#openSessions.add(session);
     const connecting = connectingState(session, clock, limits.connectTimeoutMs, () => {
       this.#lost(
@@ -228,6 +239,8 @@ export class Http2Session {
       this.#openSessions.delete(session);
       this.#lost(session, lastError);
     });
+    // After a TLS alert Node destroys the session without another event.
+    session.socket.on("error", (error) => this.#lost(session, error));
     return connecting;
   }
 
@@ -257,9 +270,15 @@ export class Http2Session {
   #lossError(state: State, cause: unknown): TransportError {
     if (cause instanceof TransportError) return cause;
     if (cause === undefined) {
-      return state.kind === "connecting"
-        ? new TransportError("refused", `${this.authority} closed the connection before HTTP/2 was spoken`)
-        : new TransportError("killed", `the session with ${this.authority} ended`);
+      if (state.kind !== "connecting") {
+        return new TransportError("killed", `the session with ${this.authority} ended`);
+      }
+      const question =
+        this.#options.tls === undefined ? "is it a --listen address" : "does it trust this certificate";
+      return new TransportError(
+        "refused",
+        `${this.authority} closed the connection before HTTP/2 was spoken: ${question}?`,
+      );
     }
     // Whatever went wrong before the peer spoke: nothing was sent.
     const failure = state.kind === "connecting" ? "refused" : classifyFailure(cause);
@@ -307,7 +326,11 @@ function readyState(
     cancelAnswerTimeout = undefined;
   };
   const cancelInterval = clock.every(limits.pingIntervalMs, () => {
-    if (cancelAnswerTimeout !== undefined || session.destroyed) return;
+    if (cancelAnswerTimeout !== undefined) return;
+    if (session.destroyed) {
+      onSilence(ready);
+      return;
+    }
     if (clock.nowMs() - ready.heardAtMs < limits.pingIntervalMs) return;
     let answered = false;
     cancelAnswerTimeout = clock.after(limits.pingTimeoutMs, () => {

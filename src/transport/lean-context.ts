@@ -3,13 +3,9 @@
 
 import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import type { DescMethod, DescService } from "@bufbuild/protobuf";
-import {
-  Code,
-  ConnectError,
-  type ContextValues,
-  createContextValues,
-  type HandlerContext,
-} from "@connectrpc/connect";
+import { Code, ConnectError, type ContextValues, type HandlerContext } from "@connectrpc/connect";
+
+import { connectionValues } from "./connection.js";
 
 export interface LeanContextInit {
   readonly method: DescMethod;
@@ -76,7 +72,8 @@ export class LeanContext implements HandlerContext {
   }
 
   get values(): ContextValues {
-    this.#values ??= createContextValues();
+    const { stream } = this.#init;
+    this.#values ??= connectionValues(stream.session ?? stream, () => stream.session?.socket);
     return this.#values;
   }
 

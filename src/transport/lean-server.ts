@@ -19,6 +19,7 @@ import {
 } from "@connectrpc/connect/protocol-connect";
 import { parseTimeout as parseGrpcTimeout, setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
 import type { Logger } from "../node/ports.js";
+import { connectionValues } from "./connection.js";
 import { LeanContext, webHeaders } from "./lean-context.js";
 import { type NodeHandler, serveUniversal } from "./request-handler.js";
 import type { Routing, UnaryMethod } from "./routing.js";
@@ -168,6 +169,7 @@ function replay(
       header: webHeaders(headers),
       body: chunksThenRest(chunks, stream),
       signal: closed.signal,
+      contextValues: connectionValues(stream.session ?? stream, () => stream.session?.socket),
     },
     response,
     logger,

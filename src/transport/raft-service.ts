@@ -13,8 +13,9 @@ import {
   SendRaftMessageResponseSchema,
 } from "../gen/service_pb.js";
 import type { Clock, Logger, PeerInbox, SnapshotStore } from "../node/ports.js";
-import { judgeCluster, judgeSender, type Sender } from "./admission.js";
+import { judgeCluster, judgeConnection, judgeSender, type Sender } from "./admission.js";
 import { answerFor } from "./answers.js";
+import { connectionKey } from "./connection.js";
 import { decodeMessage, EnvelopeError } from "./envelope.js";
 import { isAddress } from "./headers.js";
 import { maxRequestBytes, type TransportLimits, transportLimits } from "./limits.js";
@@ -36,6 +37,13 @@ export interface RaftServiceOptions {
    * throws is the caller's answer. Absent: SendRaftConfChange is not served.
    */
   readonly proposeConfChange?: ((change: Uint8Array, signal: AbortSignal) => Promise<Uint8Array>) | undefined;
+  /**
+   * Names of which a peer's certificate must hold one. Needs listeners with mutual TLS. Absent: every peer that the
+   * listener let in.
+   */
+  readonly allowedPeerNames?: readonly string[] | undefined;
+  /** Refuse peers that come without TLS from elsewhere than this machine. Default false. */
+  readonly requireTlsOffLoopback?: boolean | undefined;
   /** An admitted sender says where it is reached. */
   readonly learnAddress?: ((id: NodeId, address: string) => void) | undefined;
   /** An admitted sender shows its incarnation. */
@@ -77,6 +85,7 @@ class RaftService {
 
   #judge(context: HandlerContext): Sender {
     const { clusterId, inbox, learnAddress, observeIncarnation } = this.#options;
+    judgeConnection(context.values.get(connectionKey), this.#options);
     const sender = judgeSender(context.requestHeader, clusterId, inbox);
     if (sender.incarnation !== "") observeIncarnation?.(sender.id, sender.incarnation);
     if (isAddress(sender.address)) learnAddress?.(sender.id, sender.address);
@@ -121,6 +130,7 @@ class RaftService {
 
   async #sendRaftConfChange(change: Uint8Array, context: HandlerContext) {
     const { clusterId, proposeConfChange } = this.#options;
+    judgeConnection(context.values.get(connectionKey), this.#options);
     judgeCluster(context.requestHeader, clusterId);
     if (proposeConfChange === undefined) {
       throw new ConnectError(

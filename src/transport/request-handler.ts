@@ -8,6 +8,7 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import type { Logger } from "../node/ports.js";
+import { connectionValues } from "./connection.js";
 import type { Routing } from "./routing.js";
 import { describeError } from "./transport-errors.js";
 
@@ -30,7 +31,12 @@ export function requestHandler(options: RequestHandlerOptions): NodeHandler {
       const handler = routing.handlers.get(path);
       if (handler !== undefined) {
         // Throws on a malformed Host, here and not in a promise.
-        const universalRequest = universalRequestFromNodeRequest(request, response, undefined, undefined);
+        const universalRequest = universalRequestFromNodeRequest(
+          request,
+          response,
+          undefined,
+          connectionValues(connectionOwner(request), () => request.socket),
+        );
         serveUniversal(handler, universalRequest, response, logger);
       } else if (fallback !== undefined) {
         fallback(request, response);
@@ -42,6 +48,10 @@ export function requestHandler(options: RequestHandlerOptions): NodeHandler {
       answer(response, 400, "malformed request: is the Host header a host name?");
     }
   };
+}
+
+function connectionOwner(request: NodeRequest): object {
+  return "stream" in request ? (request.stream.session ?? request.stream) : request.socket;
 }
 
 /** Lets connect-es answer. Never throws and never rejects. */

@@ -8,6 +8,7 @@ import {
 import { type Http2Listener, listenHttp2 } from "../../../src/transport/http2-server.js";
 import type { TransportLimits } from "../../../src/transport/limits.js";
 import { raftRoutes } from "../../../src/transport/raft-service.js";
+import type { Identity } from "./certificates.js";
 import { MemorySnapshots, RecordingInbox, RecordingLogger, systemClock } from "./doubles.js";
 
 export interface TestNode {
@@ -28,9 +29,14 @@ export interface TestNodeOptions {
   readonly incarnation?: string;
   readonly limits?: Partial<TransportLimits>;
   readonly shutdownGraceMs?: number;
+  /** Mutual TLS with this identity; asked anew for every dial. */
+  readonly identity?: () => Identity;
+  readonly allowedPeerNames?: readonly string[];
+  readonly requireTlsOffLoopback?: boolean;
 }
 
 export async function startTestNode(options: TestNodeOptions): Promise<TestNode> {
+  const { identity } = options;
   const { id, clusterId = "test-cluster", incarnation = `i-${id}`, limits = {} } = options;
   const inbox = new RecordingInbox(id);
   const snapshots = new MemorySnapshots();
@@ -48,9 +54,12 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
       logger,
       clock: systemClock,
       limits,
+      allowedPeerNames: options.allowedPeerNames,
+      requireTlsOffLoopback: options.requireTlsOffLoopback,
       learnAddress: (from, address) => transport?.learnAddress(from, address),
       observeIncarnation: (from, seen) => transport?.observeIncarnation(from, seen),
     }),
+    tls: identity === undefined ? undefined : { ...identity(), requestCert: true, rejectUnauthorized: true },
     logger,
     limits,
     shutdownGraceMs: options.shutdownGraceMs ?? 200,
@@ -65,6 +74,7 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
     logger,
     clock: systemClock,
     limits,
+    tls: identity,
     advertisedAddress: address,
   });
   transport = sending;
