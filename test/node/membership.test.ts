@@ -1,13 +1,14 @@
 // Membership changes as an operator meets them: a node joins as a learner, is promoted, is removed; what would be
 // dangerous is refused with a reason. Real nodes on ports in memory.
 
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import {
   ConfChangeTransition,
   ConfChangeType,
   ConfChangeV2Schema,
   ConfStateSchema,
+  MessageType,
 } from "../../src/gen/eraftpb_pb.js";
 import type { RaftNodeError } from "../../src/node/errors.js";
 import type { Membership } from "../../src/node/membership.js";
@@ -294,4 +295,56 @@ test("leadership is not handed to strangers, nor to two nodes at once", async ()
   expect((await late).code).toBe("deadlineExceeded");
   group.network.heal();
   await group.stop();
+});
+
+test("a transfer whose message was lost is asked for again", async () => {
+  const { group, leader, followers } = await ledGroup();
+  const target = first(followers);
+  let lost = 0;
+  group.network.filter = ({ msgType }) => {
+    if (msgType !== MessageType.MsgTimeoutNow || lost > 0) return true;
+    lost += 1;
+    return false;
+  };
+  const moved = leader.node.transferLeadership(target.id);
+  await group.settled(moved);
+  expect([lost, await moved]).toEqual([1, target.id]);
+  await group.stop();
+});
+
+test("while a joint configuration is to be left by hand, other changes are refused", async () => {
+  const { group, leader } = await ledGroup();
+  const propose = async (change: MessageInitShape<typeof ConfChangeV2Schema>) => {
+    const answer = leader.node.proposeConfChange(
+      toBinary(ConfChangeV2Schema, create(ConfChangeV2Schema, change)),
+    );
+    await group.settled(answer);
+    return fromBinary(ConfStateSchema, await answer);
+  };
+  const joint = await propose({
+    transition: ConfChangeTransition.Explicit,
+    changes: [{ type: ConfChangeType.AddLearnerNode, nodeId: 4n }],
+  });
+  expect(joint.votersOutgoing).toHaveLength(3);
+  const error = await refusalOf(group, leader.node.addLearner(5n, addressOf(5n)));
+  expect([error.code, error.message]).toEqual([
+    "membershipRefused",
+    "another change is pending: joint consensus is under way",
+  ]);
+  expect((await propose({})).votersOutgoing).toEqual([]);
+  expect((await done(group, leader.node.addLearner(5n, addressOf(5n)))).learners).toEqual([4n, 5n]);
+  await group.stop();
+});
+
+test("a removed node is turned away at the door, until it is added again; strangers are not", async () => {
+  const { group, leader, followers } = await ledGroup();
+  const gone = first(followers);
+  const door = group.network.inboxOf(leader.id);
+  expect([door.admits(gone.id), door.admits(9n), door.admits(leader.id)]).toEqual([true, true, false]);
+  await done(group, leader.node.removeNode(gone.id));
+  expect(door.admits(gone.id)).toBe(false);
+  await done(group, leader.node.addLearner(gone.id, addressOf(gone.id)));
+  expect(door.admits(gone.id)).toBe(true);
+  await group.stop();
+  expect(door.admits(9n)).toBe(false);
 });

@@ -1,12 +1,15 @@
 // The small parts of the runtime by themselves: the inbox, the ticker, the calls and their deadlines, the histogram.
 
+import { getEventListeners } from "node:events";
 import { describe, expect, test } from "vitest";
-import { newMessage, newNormalEntry } from "../../src/core/messages.js";
+import { newConfState, newMessage, newNormalEntry } from "../../src/core/messages.js";
 import { MessageType } from "../../src/gen/eraftpb_pb.js";
 import { Calls } from "../../src/node/calls.js";
 import { RaftNodeError } from "../../src/node/errors.js";
 import { Inbox } from "../../src/node/inbox.js";
+import { membershipOf } from "../../src/node/membership.js";
 import { Histogram } from "../../src/node/metrics.js";
+import { Peers } from "../../src/node/peers.js";
 import { Pending } from "../../src/node/pending.js";
 import { systemClock } from "../../src/node/system-clock.js";
 import { Ticker } from "../../src/node/ticker.js";
@@ -124,6 +127,15 @@ describe("calls", () => {
     expect(clock.timerCount).toBe(0);
   });
 
+  test("let go of their signal when they have ended", () => {
+    const calls = new Calls(new ManualClock(), 1_000);
+    const { signal } = new AbortController();
+    const call = calls.open<string>("wait", { signal }, hooks);
+    expect(getEventListeners(signal, "abort")).toHaveLength(1);
+    call.resolve("done");
+    expect(getEventListeners(signal, "abort")).toEqual([]);
+  });
+
   test("end once", async () => {
     const calls = new Calls(new ManualClock(), 1_000);
     let ended = 0;
@@ -134,6 +146,34 @@ describe("calls", () => {
     calls.failAll(() => new RaftNodeError("nodeStopped", "fourth"));
     expect([await call.promise, ended, call.settled]).toEqual(["first", 1, true]);
   });
+});
+
+test("peers are announced without oneself, and a removed one is sent to for a while longer", async () => {
+  const clock = new ManualClock();
+  const named = (ids: readonly bigint[], index: bigint) =>
+    membershipOf(newConfState({ voters: [...ids] }), index, new Map(ids.map((id) => [id, `n${id}:1`])));
+  const peers = new Peers({
+    id: 1n,
+    clock,
+    membership: named([1n, 2n, 3n], 1n),
+    activeMs: 100,
+    farewellMs: 50,
+  });
+  const announced: string[] = [];
+  peers.connect({
+    send: () => {},
+    setMembers: (addresses) => announced.push([...addresses].map(([id, at]) => `${id}=${at}`).join(" ")),
+    close: async () => {},
+  });
+  peers.heardFrom(3n);
+  expect([peers.isActive(1n), peers.isActive(2n), peers.isActive(3n)]).toEqual([true, false, true]);
+  expect(peers.adopt(named([1n, 2n], 2n))).toBe(false);
+  await clock.advance(101);
+  expect(announced).toEqual(["2=n2:1 3=n3:1", "2=n2:1 3=n3:1", "2=n2:1"]);
+  expect(peers.isActive(3n)).toBe(false);
+  expect(peers.adopt(named([2n], 3n))).toBe(true);
+  peers.close();
+  expect(clock.timerCount).toBe(0);
 });
 
 test("those who wait for an entry learn whether it is theirs", () => {

@@ -190,3 +190,37 @@ test("a new leader serves reads only with what its predecessor acknowledged", as
   expect(follower.machine.commands).toEqual(["acknowledged"]);
   await group.stop();
 });
+
+test("a read that waits without a leader is asked as soon as there is one", async () => {
+  const { group, leader, follower } = await ledGroup();
+  group.network.isolate(leader.id);
+  await group.clock.advance(100);
+  let servedMs: number | undefined;
+  let knownMs: number | undefined;
+  follower.node.on("leader", ({ leaderId }) => {
+    if (leaderId !== undefined) knownMs = group.clock.nowMs();
+  });
+  // Late enough that its own second asking would come long after the election.
+  while (follower.node.leaderId === leader.id) await group.clock.advance(10);
+  const answer = follower.node.readIndex({ deadlineMs: 20 * ELECTION_MS }).then(() => {
+    servedMs = group.clock.nowMs();
+  });
+  await group.settled(answer);
+  expect(knownMs).toBeDefined();
+  expect(servedMs).toBe(knownMs);
+  await group.stop();
+});
+
+test("a read under way when leadership moves is asked again at once", async () => {
+  const { group, leader, follower, other } = await ledGroup();
+  group.network.filter = ({ msgType }) => msgType !== MessageType.MsgReadIndexResp;
+  const answer = follower.node.readIndex({ deadlineMs: 20 * ELECTION_MS });
+  await group.clock.settle();
+  group.network.heal();
+  const moved = leader.node.transferLeadership(other.id);
+  // No time passes.
+  await group.clock.settle();
+  expect(await moved).toBe(other.id);
+  expect(await answer).toBe(other.node.status().commit);
+  await group.stop();
+});

@@ -197,7 +197,44 @@ test("a node takes no more than its limit of Readys while the disk stands still,
   expect(log.waiting).toHaveLength(3);
   log.held = false;
   log.release();
-  await group.settled(Promise.all(answers));
+  // Without time passing: what waited is taken up at once.
+  await group.clock.settle();
+  await Promise.all(answers);
   expect(group.at(1n).machine.commands).toEqual(["0", "1", "2", "3", "4", "5"]);
+  await group.stop();
+});
+
+test("an acknowledgement does not wait for a commit index that may be written lazily", async () => {
+  const { group, leader, follower } = await ledGroup();
+  follower.log.held = true;
+  await group.propose(leader.id, "x");
+  // The entry, and then the commit index of it alone.
+  expect(follower.log.waiting).toHaveLength(2);
+  follower.log.release(1);
+  await group.clock.settle();
+  expect(follower.log.waiting).toHaveLength(1);
+  expect(follower.node.status().readysInFlight).toBe(0);
+  expect(count(follower.events, /^send MsgAppendResponse/)).toBe(2);
+  follower.log.held = false;
+  follower.log.release();
+  await group.stop();
+});
+
+test("a node whose disk stands still turns messages away instead of piling them up, and catches up later", async () => {
+  const group = await Group.led(IDS, { limits: { maxReadysInFlight: 2, inboxCapacityMessages: 5 } });
+  const leader = group.leader();
+  const follower = group.stations.find(({ node }) => !node.isLeader);
+  if (leader === undefined || follower === undefined) throw new Error("no group");
+  await group.clock.advance(300);
+  follower.log.held = true;
+  const texts = Array.from({ length: 20 }, (_, n) => `c${n}`);
+  for (const text of texts) await group.propose(leader.id, text);
+  expect(follower.node.status().inboxMessages).toBe(5);
+  expect(follower.node.status().readysInFlight).toBe(2);
+  expect(follower.node.metrics.counters.inboxRejections).toBeGreaterThan(0);
+  follower.log.held = false;
+  follower.log.release();
+  await group.clock.advance(1_000);
+  expect(follower.machine.commands).toEqual(texts);
   await group.stop();
 });

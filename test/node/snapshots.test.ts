@@ -312,10 +312,10 @@ test("a membership change that waits behind a busy state machine is not put on t
   const added = leader.node.addLearner(4n, addressOf(4n));
   await group.settled(added);
   await group.clock.advance(300);
+  group.network.isolate(follower.id);
   const removed = leader.node.removeNode(4n);
   await group.settled(removed);
   await removed;
-  group.network.isolate(follower.id);
   await proposeMany(group, leader, 20);
   group.network.heal();
   await group.clock.advance(3 * ELECTION_MS);
@@ -357,16 +357,58 @@ test("a snapshot whose body is empty is taken over like any other", async () => 
 test("a snapshot that names no body is ignored", async () => {
   const { group, leader, follower } = await ledGroup();
   const { term, commit } = leader.node.status();
-  group.network.deliver(
-    follower.id,
+  group.network.inboxOf(follower.id).step([
     newMessage(MessageType.MsgSnapshot, follower.id, {
       from: leader.id,
       term,
       snapshot: newSnapshot(commit + 10n, term, newConfState({ voters: [...IDS] }), bytesOf("garbage")),
     }),
-  );
+  ]);
   await group.clock.advance(300);
   expect(follower.node.status()).toMatchObject({ state: "running", commit });
   expect(follower.warnings).toContain("a snapshot came without its descriptor; it is ignored");
+  await group.stop();
+});
+
+test("a state that is ahead of the commit index that survived a crash sees no command twice", async () => {
+  const { group, leader, follower } = await ledGroup();
+  follower.log.held = true;
+  await group.propose(leader.id, "x");
+  follower.log.release(1);
+  await group.clock.settle();
+  expect(follower.log.waiting).toEqual([expect.stringMatching(/^append term=\d+ commit=/)]);
+  expect(follower.machine.commands).toEqual(["x"]);
+  const { applied } = follower.node.status();
+  const back = await group.restart(group.crash(follower.id));
+  expect(back.node.status().commit).toBeLessThan(applied);
+  expect(back.node.status().applied).toBe(applied);
+  await group.clock.advance(ELECTION_MS);
+  await group.propose((group.leader() ?? leader).id, "y");
+  await group.clock.advance(300);
+  expect(back.machine.commands).toEqual(["x", "y"]);
+  await group.stop();
+});
+
+test("one snapshot is made at a time, however often it is asked for", async () => {
+  const { group, leader } = await ledGroup(SMALL_LOG);
+  await proposeMany(group, leader, 10);
+  let made = 0;
+  const snapshot = leader.machine.snapshot.bind(leader.machine);
+  leader.machine.snapshot = () => {
+    made += 1;
+    return snapshot();
+  };
+  let open = () => {};
+  leader.snapshots.gate = new Promise((resolve) => {
+    open = resolve;
+  });
+  const blank = await group.add(4n);
+  const added = leader.node.addLearner(4n, addressOf(4n));
+  await group.settled(added);
+  await group.clock.advance(2 * ELECTION_MS);
+  expect(made).toBe(1);
+  open();
+  await group.clock.advance(ELECTION_MS);
+  expect(blank.machine.commands).toEqual(leader.machine.commands);
   await group.stop();
 });

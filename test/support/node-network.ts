@@ -61,9 +61,11 @@ export class MemoryNetwork {
     this.#stations.delete(id);
   }
 
-  /** Hands a node a message that nobody sent. */
-  deliver(to: NodeId, message: Message): void {
-    this.#stations.get(to)?.inbox.step([message]);
+  /** The door that a node's peers knock at. */
+  inboxOf(id: NodeId): PeerInbox {
+    const station = this.#stations.get(id);
+    if (station === undefined) throw new Error(`node ${id} is not connected`);
+    return station.inbox;
   }
 
   #carry(from: Station, message: Message): void {
