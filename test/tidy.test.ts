@@ -244,7 +244,7 @@ describe("the reader of source files", () => {
       `const later = await import("./later.js");`,
       `const started = new URL("./worker.js", import.meta.url);`,
       `const text = 'import g from "./g.js"';`,
-      'const slash = /[/"]/; const tpl = `// ${later} import`;',
+      `const slash = /[/"]/; const tpl = \`// \${later} import\`;`,
     ].join("\n");
     const seen = parse("src/x.ts", text).imports.map(({ specifier, kind }) => `${specifier} ${kind}`);
     expect(seen).toEqual([
@@ -262,10 +262,10 @@ describe("the reader of source files", () => {
   test("tells code from words", () => {
     const { code } = parse(
       "src/x.ts",
-      'a(`await ${b("await")} await`); /* await */ c / d; e(/await/); // await\nf',
+      `a(\`await \${b("await")} await\`); /* await */ c / d; e(/await/); // await\nf`,
     );
     expect(code).not.toContain("await");
-    expect(code.replaceAll(/\s+/g, " ")).toBe('a(` ${b(" ")} `); c / d; e(/ /); f');
+    expect(code.replaceAll(/\s+/g, " ")).toBe(`a(\` \${b(" ")} \`); c / d; e(/ /); f`);
   });
 });
 

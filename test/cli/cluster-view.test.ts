@@ -14,6 +14,10 @@ function follower(id: number, commit = 5n): NodeView {
 
 const killed: NodeView = { kind: "stopped", id: 3, how: "was killed by SIGKILL" };
 
+const ESCAPE = String.fromCharCode(27);
+const CONTROL = new RegExp(`(\n|${ESCAPE}\\[\\d+A${ESCAPE}\\[0J)`);
+const UP = new RegExp(`^${ESCAPE}\\[(\\d+)A`);
+
 class TestScreen {
   readonly written: string[] = [];
   constructor(
@@ -28,8 +32,8 @@ class TestScreen {
   /** What stands on the screen after everything that was written. */
   get lines(): string[] {
     const lines = [""];
-    for (const part of this.written.join("").split(/(\n|\u001b\[\d+A\u001b\[0J)/)) {
-      const [, up] = /^\u001b\[(\d+)A/.exec(part) ?? [];
+    for (const part of this.written.join("").split(CONTROL)) {
+      const [, up] = UP.exec(part) ?? [];
       if (up !== undefined) lines.splice(lines.length - 1 - Number(up), Number(up) + 1, "");
       else if (part === "\n") lines.push("");
       else lines.push((lines.pop() ?? "") + part);
