@@ -12,7 +12,7 @@ import {
 import { verifyLmdbFile } from "../../storage/lmdb-verify.js";
 import { REBUILD_REMEDY, StorageFault, type StorageFaultCode } from "../../storage/storage-fault.js";
 import type { KvChange } from "./kv-overlay.js";
-import { openRecord, sealRecord } from "./kv-record-codec.js";
+import { openRecord, RecordArena, sealRecord } from "./kv-record-codec.js";
 
 const STATE_KEY = Buffer.from("state");
 const RECORDS = "records";
@@ -107,9 +107,10 @@ export class KvStore {
    * @throws once a write has failed the file must not be used any more: LMDB would report later writes as done.
    */
   async write(changes: ReadonlyMap<string, KvChange>, state: KvStoreState): Promise<void> {
+    const arena = new RecordArena();
     const sealed = [...changes].map(([key, change]) => {
       const keyBytes = Buffer.from(key, "utf8");
-      const value = change && sealRecord(keyBytes, toBinary(KvRecordSchema, change));
+      const value = change && sealRecord(keyBytes, toBinary(KvRecordSchema, change), arena);
       return { keyBytes, value };
     });
     await this.#commit(state, () => {
@@ -155,7 +156,7 @@ export class KvStore {
   }
 
   async #commit(state: KvStoreState, put: () => void): Promise<void> {
-    const about = sealRecord(STATE_KEY, toBinary(KvStoreStateSchema, state));
+    const about = sealRecord(STATE_KEY, toBinary(KvStoreStateSchema, state), new RecordArena());
     let committed: boolean;
     try {
       committed = await this.#root.batch(() => {
