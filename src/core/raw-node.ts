@@ -37,6 +37,8 @@ import { dropped, type LogIndex, NO_NODE, type NodeId, type SoftState, type Step
 /** What a Ready that is not yet known to be durable has handed out. */
 interface ReadyRecord {
   readonly number: number;
+  /** Where its entries begin. */
+  readonly firstIndex: LogIndex | undefined;
   readonly lastEntry: EntryId | undefined;
   readonly snapshotIndex: LogIndex | undefined;
   readonly selfVote: bigint | undefined;
@@ -192,6 +194,7 @@ export class RawNode {
     const committedEntries = snapshot === undefined ? this.#handOutCommitted() : [];
     this.#records.push({
       number: this.#lastNumber,
+      firstIndex: entries[0]?.index,
       lastEntry: last === undefined ? undefined : { index: last.index, term: last.term },
       snapshotIndex: snapshot === undefined ? undefined : this.#commitSinceIndex,
       selfVote: raft.outbox.takeSelfVote(),
@@ -233,8 +236,18 @@ export class RawNode {
       selfVote = record.selfVote ?? selfVote;
     }
     if (snapshotIndex !== undefined) snapshotPersisted(this.raft, snapshotIndex);
-    if (lastEntry !== undefined) entriesPersisted(this.raft, lastEntry);
+    if (lastEntry !== undefined && !this.#isBeingReplaced(lastEntry.index)) {
+      entriesPersisted(this.raft, lastEntry);
+    }
     if (selfVote !== undefined) countSelfVote(this.raft, selfVote);
+  }
+
+  /**
+   * A later Ready that is not durable yet writes over this place. Even if the log has the same entry there again, the
+   * disk has or will have another one in between (A, B, A), so the earlier write counts for nothing. raft-rs counts it.
+   */
+  #isBeingReplaced(index: LogIndex): boolean {
+    return this.#records.some(({ firstIndex }) => firstIndex !== undefined && firstIndex <= index);
   }
 
   /** Stored, durable, and applied as far as had been handed out before this call. */
