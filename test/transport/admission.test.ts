@@ -149,6 +149,34 @@ describe("SendRaftConfChange", () => {
     expect(error.code).toBe(Code.Unimplemented);
   });
 
+  it("hands a change on and answers with what came of it; other bytes never get that far", async () => {
+    const proposed: Uint8Array[] = [];
+    const taker = await startTestNode({
+      id: 3n,
+      proposeConfChange: async (change) => {
+        proposed.push(change);
+        if (proposed.length > 1) throw new ConnectError("not the leader", Code.FailedPrecondition);
+        return new Uint8Array([1, 2, 3]);
+      },
+    });
+    try {
+      const transport = createConnectTransport({ baseUrl: `http://${taker.address}`, httpVersion: "2" });
+      const own = createClient(PlacementCenterService, transport);
+      const message = toBinary(ConfChangeV2Schema, create(ConfChangeV2Schema, { changes: [{ nodeId: 4n }] }));
+      expect([...(await own.sendRaftConfChange({ message }, { headers: HEADERS })).confState]).toEqual([
+        1, 2, 3,
+      ]);
+      expect((await refusal(own.sendRaftConfChange({ message }, { headers: HEADERS }))).code).toBe(
+        Code.FailedPrecondition,
+      );
+      const bad = own.sendRaftConfChange({ message: new Uint8Array([0xff]) }, { headers: HEADERS });
+      expect((await refusal(bad)).code).toBe(Code.InvalidArgument);
+      expect(proposed).toHaveLength(2);
+    } finally {
+      await taker.close();
+    }
+  });
+
   it("asks for the cluster", async () => {
     const error = await refusal(client.sendRaftConfChange({ message: new Uint8Array(0) }));
     expect(error.rawMessage).toMatch(/raft-cluster-id is missing/);

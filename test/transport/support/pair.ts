@@ -33,6 +33,7 @@ export interface TestNodeOptions {
   readonly identity?: () => Identity;
   readonly allowedPeerNames?: readonly string[];
   readonly requireTlsOffLoopback?: boolean;
+  readonly proposeConfChange?: (change: Uint8Array, signal: AbortSignal) => Promise<Uint8Array>;
 }
 
 export async function startTestNode(options: TestNodeOptions): Promise<TestNode> {
@@ -56,6 +57,7 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
       limits,
       allowedPeerNames: options.allowedPeerNames,
       requireTlsOffLoopback: options.requireTlsOffLoopback,
+      proposeConfChange: options.proposeConfChange,
       learnAddress: (from, address) => transport?.learnAddress(from, address),
       observeIncarnation: (from, seen) => transport?.observeIncarnation(from, seen),
     }),
