@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { startCounter, toBytes } from "../examples/counter.js";
-import { readText } from "./support/source-files.js";
+import { filesUnder, readText } from "./support/source-files.js";
 
 const readme = readText("README.md");
 
@@ -34,6 +34,12 @@ test("every npm script that the README names exists, and so does every file that
   expect(named.filter((name) => !(name in manifest.scripts))).toEqual([]);
   const linked = [...readme.matchAll(/\]\(([^):#]+)\)/g)].map(([, path = ""]) => path);
   for (const path of linked) expect(() => readText(path), path).not.toThrow();
+});
+
+test("the index of decisions names each of them", () => {
+  const index = readText("docs/decisions/README.md");
+  const decisions = filesUnder("docs/decisions").map((path) => path.replace(/.*\//, ""));
+  expect(decisions.filter((name) => name !== "README.md" && !index.includes(`](${name})`))).toEqual([]);
 });
 
 test("the README's counter counts, and counts on after a restart", async () => {

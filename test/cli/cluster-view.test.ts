@@ -46,7 +46,7 @@ describe("on a terminal", () => {
   test("each node has one line with its role, term, commit and applied, which is redrawn in place", () => {
     const screen = new TestScreen(true);
     const display = new ClusterDisplay(screen);
-    display.show([{ kind: "starting", id: 1 }, { kind: "silent", id: 2 }, killed], 0);
+    display.show([{ kind: "silent", id: 1 }, { kind: "silent", id: 2 }, killed], 0);
     display.show([leader(1), follower(2), killed], 500);
     expect(screen.lines).toEqual([
       "node  role                 term      commit     applied",
@@ -95,10 +95,10 @@ describe("in a pipe", () => {
   test("a line is written when a role or a term changes, without control sequences", () => {
     const screen = new TestScreen(false);
     const display = new ClusterDisplay(screen);
-    display.show([follower(1), follower(2), { kind: "starting", id: 3 }], 0);
+    display.show([follower(1), follower(2), { kind: "silent", id: 3 }], 0);
     display.show([leader(1), follower(2), killed], 500);
     expect(screen.written).toEqual([
-      "node 1 follower term 2 commit 5 applied 4 | node 2 follower term 2 commit 5 applied 4 | node 3 starting\n",
+      "node 1 follower term 2 commit 5 applied 4 | node 2 follower term 2 commit 5 applied 4 | node 3 not answering\n",
       "node 1 leader term 2 commit 5 applied 5 | node 2 follower term 2 commit 5 applied 4 | node 3 was killed by SIGKILL\n",
     ]);
   });

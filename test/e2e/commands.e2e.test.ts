@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { findFreePorts } from "../../src/cli/processes/ports.js";
-import { clusterPorts, type Finished, MAIN, RunningCommand, run, start } from "./support.js";
+import { clusterPorts, type Finished, MAIN, paste, RunningCommand, run, start } from "./support.js";
 
 let folder = "";
 let cluster: RunningCommand;
@@ -73,6 +73,14 @@ describe("reading and writing", () => {
     await ok("put", "bytes", "--file", join(folder, "bytes"));
     const { text, value } = JSON.parse(await ok("get", "bytes", "--json"));
     expect([value, text]).toEqual([bytes.toString("base64"), undefined]);
+  });
+
+  test("a value may come from standard input", async () => {
+    const written = await paste(
+      `printf 'from a pipe' | node '${MAIN}' put piped - -e ${endpoints.join(",")}`,
+    );
+    expect(written.status, written.stderr).toBe(0);
+    expect(await ok("get", "piped")).toBe("from a pipe");
   });
 
   test("a serializable read asks no leader", async () => {

@@ -46,11 +46,11 @@ export function readText(path: string): string {
   return readFileSync(join(PROJECT_ROOT, path), "utf8");
 }
 
-/** TypeScript files under the folders, read and taken apart. */
+/** Files of code under the folders, read and taken apart. */
 export function sourceFiles(...folders: string[]): SourceFile[] {
   return folders
     .flatMap((folder) => filesUnder(folder))
-    .filter((path) => /\.m?ts$/.test(path) && !path.endsWith(".d.mts"))
+    .filter((path) => /\.m?[tj]s$/.test(path) && !path.endsWith(".d.mts"))
     .map((path) => parse(path, readText(path)));
 }
 

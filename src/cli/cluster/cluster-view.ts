@@ -3,7 +3,6 @@
 
 /** What is known of one node at a moment. */
 export type NodeView =
-  | { readonly kind: "starting"; readonly id: number }
   | {
       readonly kind: "running";
       readonly id: number;
@@ -41,8 +40,6 @@ function formatNode(node: NodeView): string {
 
 function inWords(node: NodeView): string {
   switch (node.kind) {
-    case "starting":
-      return "starting";
     case "silent":
       return "not answering";
     case "stopped":
