@@ -412,3 +412,32 @@ test("one snapshot is made at a time, however often it is asked for", async () =
   expect(blank.machine.commands).toEqual(leader.machine.commands);
   await group.stop();
 });
+
+test.each([
+  { survives: "the first of two commands", lastDurable: "x", batch: 1_000 },
+  { survives: "both commands, handed out one by one", lastDurable: "y", batch: 1 },
+])("a replay skips what the state contains: $survives", async ({ lastDurable, batch }) => {
+  const group = await Group.led([1n], { limits: { maxApplyBatchEntries: 1 } });
+  const { node, log, machine } = group.at(1n);
+  machine.lazy = true;
+  const apply = machine.apply.bind(machine);
+  machine.apply = async (commands, appliedIndex) => {
+    const results = await apply(commands, appliedIndex);
+    if (machine.commands.at(-1) === lastDurable) machine.sync();
+    return results;
+  };
+  log.held = true;
+  const answers = [node.propose(bytesOf("x")), node.propose(bytesOf("y"))];
+  await group.clock.settle();
+  log.release(1);
+  await group.settled(Promise.all(answers));
+  // The commit index of the two does not reach the disk.
+  expect(log.waiting).toHaveLength(1);
+  const back = await group.restart(group.crash(1n), { limits: { maxApplyBatchEntries: batch } });
+  expect(back.node.status().commit).toBeLessThan(back.machine.durableIndex);
+  await group.elect();
+  await group.clock.settle();
+  expect(back.machine.commands).toEqual(["x", "y"]);
+  expect(back.node.status().state).toBe("running");
+  await group.stop();
+});
