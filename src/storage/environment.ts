@@ -18,8 +18,8 @@ import { damagedRecord, missingEntry } from "./storage-fault.js";
 const INITIAL_MAP_BYTES = 1024 ** 3;
 const PAGE_BYTES = 4096;
 const META_PAGES = 2;
-/** Entry records are packed into buffers of at least this size before they are handed to lmdb. */
-const ARENA_BYTES = 64 * 1024;
+/** Entry records are packed into pieces of memory of about this size before they are handed to lmdb. */
+const ARENA_BYTES = 1024 * 1024;
 
 /** One atomic change: all of it is on disk, or nothing. */
 export interface EnvironmentChange {
@@ -80,10 +80,14 @@ export class LogEnvironment {
     const records = [...change.records].map(
       ([key, payload]) => [Buffer.from(key), sealRecord(key, payload)] as const,
     );
-    const entryRecords = encodeEntries(change.entries);
+    const { entries, removals } = change;
+    const entryRecords = encodeEntries(entries);
     const done = this.root.batch(() => {
-      for (const [index, record] of entryRecords) this.entries.put(transientEntryKey(index), record);
-      for (const index of change.removals) this.entries.remove(transientEntryKey(index));
+      entryRecords.forEach((record, at) => {
+        const entry = entries[at];
+        if (entry !== undefined) this.entries.put(transientEntryKey(entry.index), record);
+      });
+      for (const index of removals) this.entries.remove(transientEntryKey(index));
       for (const [key, record] of records) this.root.put(key, record);
     });
     if (!(await done)) throw new Error("lmdb did not take the batch");
@@ -139,19 +143,23 @@ function numberIn(stats: object, name: string): number {
   return typeof value === "number" ? value : 0;
 }
 
-function encodeEntries(entries: readonly Entry[]): [LogIndex, Buffer][] {
-  const result: [LogIndex, Buffer][] = [];
-  let arena = Buffer.alloc(0);
+/** One record per entry, in a few pieces of memory that are given away with them. */
+function encodeEntries(entries: readonly Entry[]): Buffer[] {
+  const records: Buffer[] = [];
+  let arena = new DataView(new ArrayBuffer(0));
   let used = 0;
+  let remaining = 0;
+  for (const entry of entries) remaining += entryRecordBytes(entry);
   for (const entry of entries) {
     const size = entryRecordBytes(entry);
-    if (used + size > arena.length) {
-      arena = Buffer.allocUnsafeSlow(Math.max(size, ARENA_BYTES));
+    if (used + size > arena.byteLength) {
+      arena = new DataView(Buffer.allocUnsafeSlow(Math.max(size, Math.min(remaining, ARENA_BYTES))).buffer);
       used = 0;
     }
-    const end = writeEntryRecord(entry, arena, used);
-    result.push([entry.index, arena.subarray(used, end)]);
-    used = end;
+    writeEntryRecord(entry, arena, used);
+    records.push(Buffer.from(arena.buffer, used, size));
+    used += size;
+    remaining -= size;
   }
-  return result;
+  return records;
 }

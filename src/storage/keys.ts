@@ -30,17 +30,18 @@ export const ENTRY_KEY_BYTES = ENTRY_PREFIX.length + 8;
 
 /** A fresh key: `/raft/entry/` and the index, 8 bytes big-endian. */
 export function entryKey(index: LogIndex): Buffer {
-  const key = Buffer.allocUnsafe(ENTRY_KEY_BYTES);
+  const key = Buffer.allocUnsafeSlow(ENTRY_KEY_BYTES);
   ENTRY_PREFIX.copy(key);
   key.writeBigUInt64BE(index, ENTRY_PREFIX.length);
   return key;
 }
 
 const scratch = entryKey(0n);
+const scratchView = new DataView(scratch.buffer, scratch.byteOffset, scratch.byteLength);
 
 /** The same bytes in a buffer that the next call overwrites: for callees that copy the key before they return. */
 export function transientEntryKey(index: LogIndex): Buffer {
-  scratch.writeBigUInt64BE(index, ENTRY_PREFIX.length);
+  scratchView.setBigUint64(ENTRY_PREFIX.length, index);
   return scratch;
 }
 

@@ -31,7 +31,7 @@ export interface LmdbStorageOptions {
   readonly logger?: Logger | undefined;
   /** Called once, when a write has failed: nothing will be taken in any more, the process should end. */
   readonly onFatal?: ((error: Error) => void) | undefined;
-  /** Record bytes of recent entries kept in memory, beside those that are not on disk yet. Default 16 MiB. */
+  /** Record bytes of recent entries kept in memory, beside those that are not on disk yet. Default 1 MiB: what is applied soon after it was written is read from here. */
   readonly cacheBytes?: number | undefined;
   readonly clock?: Pick<Clock, "after" | "soon"> | undefined;
 }
@@ -50,7 +50,7 @@ export interface LmdbStorageStats extends EnvironmentStats {
 }
 
 const DEFAULT_WATCHDOG_MS = 30_000;
-const DEFAULT_CACHE_BYTES = 16 * 1024 * 1024;
+const DEFAULT_CACHE_BYTES = 1024 * 1024;
 const CLOSE_TIMEOUT_MS = 10_000;
 
 const systemClock: Pick<Clock, "after" | "soon"> = {

@@ -38,18 +38,18 @@ export function entryRecordBytes(entry: Entry): number {
   return ENTRY_HEADER_BYTES + entry.context.length + entry.data.length;
 }
 
-/** Writes the record of `entry` at `offset`; it takes {@link entryRecordBytes}. Returns the end. */
-export function writeEntryRecord(entry: Entry, target: Buffer, offset: number): number {
-  target.writeBigUInt64BE(entry.index, offset + INDEX_AT);
-  target.writeBigUInt64BE(entry.term, offset + TERM_AT);
-  target.writeInt32BE(entry.entryType, offset + TYPE_AT);
-  target[offset + FLAGS_AT] = entry.syncLog ? SYNC_LOG_FLAG : 0;
-  target.writeUInt32BE(entry.context.length, offset + CONTEXT_LENGTH_AT);
-  target.set(entry.context, offset + ENTRY_HEADER_BYTES);
-  target.set(entry.data, offset + ENTRY_HEADER_BYTES + entry.context.length);
-  const end = offset + entryRecordBytes(entry);
-  target.writeUInt32BE(crc32(target.subarray(offset + INDEX_AT, end)), offset);
-  return end;
+/** Writes the record of `entry` at `offset`; it takes {@link entryRecordBytes}. */
+export function writeEntryRecord(entry: Entry, target: DataView, offset: number): void {
+  const { context, data } = entry;
+  target.setBigUint64(offset + INDEX_AT, entry.index);
+  target.setBigUint64(offset + TERM_AT, entry.term);
+  target.setInt32(offset + TYPE_AT, entry.entryType);
+  target.setUint8(offset + FLAGS_AT, entry.syncLog ? SYNC_LOG_FLAG : 0);
+  target.setUint32(offset + CONTEXT_LENGTH_AT, context.length);
+  const bytes = new Uint8Array(target.buffer, target.byteOffset + offset, entryRecordBytes(entry));
+  if (context.length > 0) bytes.set(context, ENTRY_HEADER_BYTES);
+  if (data.length > 0) bytes.set(data, ENTRY_HEADER_BYTES + context.length);
+  target.setUint32(offset, crc32(bytes.subarray(INDEX_AT)));
 }
 
 /** What makes an entry's record unusable: "checksum" covers a record under another entry's key. */
