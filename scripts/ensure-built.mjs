@@ -123,7 +123,8 @@ function ownerIsGone(ownerFile) {
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   try {
     const { message } = await ensureBuilt();
-    console.log(message);
+    // Standard output belongs to the command that follows.
+    console.error(message);
   } catch (error) {
     console.error(error.message);
     process.exitCode = 1;

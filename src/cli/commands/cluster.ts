@@ -32,7 +32,7 @@ export function clusterCommand(output: Output): Command {
     .description(
       "Run three nodes as three processes, show what they do, and stop them with Ctrl-C. A second start finds all data again.",
     )
-    .option("--data <folder>", "where the nodes keep their data and logs", "data")
+    .option("--data <folder>", "where the nodes keep their data and logs", "./data")
     .option(
       "--port <port>",
       `first of three ports for gRPC and Connect (default: ${DEFAULT_PORT})`,
