@@ -11,15 +11,17 @@ import { append, heartbeat } from "./support/doubles.js";
 import { startTestNode, type TestNode, type TestNodeOptions } from "./support/pair.js";
 import { rawServer, unusedPort, wireTo } from "./support/sockets.js";
 
+// Waits that only a fault may end are far longer than any test, so that a busy machine changes nothing.
 const LIMITS: Partial<TransportLimits> = {
-  connectTimeoutMs: 100,
-  pingIntervalMs: 40,
-  pingTimeoutMs: 60,
+  connectTimeoutMs: 20_000,
+  pingIntervalMs: 20_000,
+  pingTimeoutMs: 20_000,
   backoffMinMs: 5,
   backoffMaxMs: 10,
-  envelopeDeadlineMs: 2_000,
+  envelopeDeadlineMs: 20_000,
   closeGraceMs: 50,
 };
+const IMPATIENT: Partial<TransportLimits> = { connectTimeoutMs: 100, pingIntervalMs: 40, pingTimeoutMs: 60 };
 
 const cleanups: (() => Promise<void>)[] = [];
 
@@ -85,7 +87,7 @@ describe("a failed envelope is classified and reported", () => {
   });
 
   it("reset: the connection is reset under the call", async () => {
-    const one = await start({ id: 1n, limits: { pingIntervalMs: 5_000 } });
+    const one = await start({ id: 1n });
     const wire = await wireTo(await serverThat(() => wire.cut()));
     cleanups.push(() => wire.close());
     pointAt(one, wire.port);
@@ -115,7 +117,7 @@ describe("a failed envelope is classified and reported", () => {
   });
 
   it("frozen: TCP is accepted, and nothing ever answers", async () => {
-    const one = await start({ id: 1n });
+    const one = await start({ id: 1n, limits: IMPATIENT });
     const frozen = await rawServer();
     cleanups.push(() => frozen.close());
     pointAt(one, frozen.port);
@@ -123,7 +125,7 @@ describe("a failed envelope is classified and reported", () => {
   });
 
   it("frozen: the peer stops in the middle of a call; delivery resumes when it thaws", async () => {
-    const one = await start({ id: 1n });
+    const one = await start({ id: 1n, limits: IMPATIENT });
     const two = await start({ id: 2n });
     const wire = await wireTo(two.listener.address.port);
     cleanups.push(() => wire.close());
@@ -204,7 +206,7 @@ describe("a failed envelope is classified and reported", () => {
 
 describe("while a peer does not answer", () => {
   it("holds back no more than the limit, and reports what it drops", async () => {
-    const one = await start({ id: 1n, limits: { maxQueuedAppendBytes: 50_000, connectTimeoutMs: 10_000 } });
+    const one = await start({ id: 1n, limits: { maxQueuedAppendBytes: 50_000 } });
     const frozen = await rawServer();
     cleanups.push(() => frozen.close());
     pointAt(one, frozen.port);
@@ -217,7 +219,7 @@ describe("while a peer does not answer", () => {
   });
 
   it("keeps only the newest heartbeats, and drops the oldest of other control messages", async () => {
-    const limits = { maxQueuedHeartbeats: 3, maxQueuedControlMessages: 10, connectTimeoutMs: 10_000 };
+    const limits = { maxQueuedHeartbeats: 3, maxQueuedControlMessages: 10 };
     const one = await start({ id: 1n, limits });
     const two = await start({ id: 2n });
     const wire = await wireTo(two.listener.address.port);
@@ -274,7 +276,7 @@ describe("while a peer does not answer", () => {
   });
 
   it("closes within its grace", async () => {
-    const one = await start({ id: 1n, limits: { connectTimeoutMs: 60_000, envelopeDeadlineMs: 60_000 } });
+    const one = await start({ id: 1n });
     const frozen = await rawServer();
     cleanups.push(() => frozen.close());
     pointAt(one, frozen.port);

@@ -33,13 +33,13 @@ async function startPeer(port = 0): Promise<Peer> {
   return { process: child, lines, port: Number(first?.replace("port ", "")) };
 }
 
-async function startSender(): Promise<TestNode> {
+async function startSender(patienceMs: number): Promise<TestNode> {
+  const patience = { connectTimeoutMs: patienceMs, pingIntervalMs: patienceMs, pingTimeoutMs: patienceMs };
   const limits = {
-    connectTimeoutMs: 300,
-    pingIntervalMs: 100,
-    pingTimeoutMs: 200,
+    ...patience,
     backoffMinMs: 5,
     backoffMaxMs: 20,
+    envelopeDeadlineMs: 20_000,
     closeGraceMs: 50,
   };
   const node = await startTestNode({ id: 1n, limits });
@@ -71,7 +71,7 @@ async function sendUntilUnreachable(node: TestNode): Promise<string[]> {
 
 describe("a peer in another process", () => {
   it("that is killed is unreachable at once, and reached again when it is started again", async () => {
-    const node = await startSender();
+    const node = await startSender(20_000);
     const peer = await startPeer();
     node.transport.setMembers(new Map([[2n, `127.0.0.1:${peer.port}`]]));
     await sendUntilTaken(node, peer);
@@ -83,7 +83,7 @@ describe("a peer in another process", () => {
   });
 
   it("that is stopped counts as frozen, also for new connections, and is reached again when it continues", async () => {
-    const node = await startSender();
+    const node = await startSender(250);
     const peer = await startPeer();
     node.transport.setMembers(new Map([[2n, `127.0.0.1:${peer.port}`]]));
     await sendUntilTaken(node, peer);

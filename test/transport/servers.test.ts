@@ -1,6 +1,6 @@
 // The two listeners: what malformed requests come to, taken addresses, and closing while calls are under way.
 
-import { once } from "node:events";
+import { EventEmitter, once } from "node:events";
 import { request as httpRequest } from "node:http";
 import { connect as connectHttp2 } from "node:http2";
 import { connect, createServer } from "node:net";
@@ -20,10 +20,12 @@ afterEach(async () => {
 });
 
 let holdGets: Promise<void> | undefined;
+const arrivals = new EventEmitter();
 
 function routes(router: ConnectRouter): void {
   router.service(KvService, {
     get: async (request, context) => {
+      arrivals.emit(request.key);
       if (request.key === "throws") throw new Error("secret details");
       if (request.key === "until aborted") {
         await once(context.signal, "abort");
@@ -177,11 +179,12 @@ describe("the HTTP/2 listener", () => {
     holdGets = new Promise((resolve) => {
       release = resolve;
     });
+    const arrived = Promise.all([once(arrivals, "until aborted"), once(arrivals, "b")]);
     const waiting = get(listener, "2", "until aborted").catch(
       (thrown: unknown) => ConnectError.from(thrown).code,
     );
     const working = get(listener, "2", "b");
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await arrived;
     const closing = listener.close();
     expect(await waiting).toBe(Code.Unavailable);
     release();
@@ -193,8 +196,9 @@ describe("the HTTP/2 listener", () => {
   it("cuts what is left after the grace", async () => {
     const listener = await http2(30);
     holdGets = new Promise(() => {});
+    const arrived = once(arrivals, "b");
     const stuck = get(listener, "2", "b").catch(() => "cut");
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await arrived;
     await listener.close();
     expect(await stuck).toBe("cut");
     holdGets = undefined;

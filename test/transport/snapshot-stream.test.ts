@@ -168,7 +168,7 @@ describe("a snapshot", () => {
   });
 
   it("is given up when nothing moves, and what arrived is kept", async () => {
-    const [one, two] = await pair({ snapshotStallMs: 80 });
+    const [one, two] = await pair({ snapshotStallMs: 400 });
     one.snapshots.bodies.set("s-1", body(4 * MiB));
     let release: () => void = () => {};
     const held = new Promise<void>((resolve) => {
@@ -178,7 +178,7 @@ describe("a snapshot", () => {
     one.transport.send([snapshotMessage(1n, 2n, "s-1", 4 * MiB)]);
     await one.inbox.until((inbox) => inbox.snapshotReports.length > 0);
     expect(one.inbox.snapshotReports).toEqual([{ id: 2n, delivered: false }]);
-    expect(one.transport.peers()[0]?.lastError).toMatch(/nothing moved for 80 ms/);
+    expect(one.transport.peers()[0]?.lastError).toMatch(/nothing moved for 400 ms/);
     release();
     while (two.snapshots.partial.get("s-1") === undefined)
       await new Promise((resolve) => setTimeout(resolve, 1));
@@ -275,10 +275,14 @@ describe("InstallSnapshot refuses", () => {
     const held = new Promise<void>((resolve) => {
       release = resolve;
     });
-    two.snapshots.beforeWrite = () => held;
+    let isHeld = false;
+    two.snapshots.beforeWrite = () => {
+      isHeld = true;
+      return held;
+    };
     const client = clientOf(two);
     const first = client.installSnapshot(stream(header(message), chunk(0, body(100))), { headers: HEADERS });
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    while (!isHeld) await new Promise((resolve) => setTimeout(resolve, 1));
     const second = client.installSnapshot(stream(header(snapshotMessage(1n, 2n, "s-2", 100))), {
       headers: HEADERS,
     });
