@@ -47,6 +47,14 @@ async function classAfterSending(node: TestNode, message: Message = append(1n, 2
   return Object.keys(node.transport.peers()[0]?.failures ?? {});
 }
 
+/** Repeats an append until the peer has it, as Raft does. */
+async function sendUntilTaken(from: TestNode, to: TestNode, index: bigint): Promise<void> {
+  while (to.inbox.stepped.every((message) => message.index !== index)) {
+    from.transport.send([append(from.id, to.id, index)]);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
 /** An HTTP/2 server that treats each call as told. */
 async function serverThat(treat: (stream: ServerHttp2Stream) => void): Promise<number> {
   const server = createServer();
@@ -130,16 +138,11 @@ describe("a failed envelope is classified and reported", () => {
     const wire = await wireTo(two.listener.address.port);
     cleanups.push(() => wire.close());
     pointAt(one, wire.port);
-    one.transport.send([append(1n, 2n, 1n)]);
-    await two.inbox.until((inbox) => inbox.stepped.length === 1);
+    await sendUntilTaken(one, two, 1n);
     wire.freeze();
     expect(await classAfterSending(one)).toEqual(["frozen"]);
     wire.thaw();
-    let index = 10n;
-    while (two.inbox.stepped.every((message) => message.index < 10n)) {
-      one.transport.send([append(1n, 2n, index++)]);
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
+    await sendUntilTaken(one, two, 2n);
     expect(one.transport.peers()[0]?.connected).toBe(true);
   });
 
