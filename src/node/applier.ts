@@ -5,12 +5,12 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { decodeConfChange } from "../core/confchange/conf-change.js";
 import { assertNever, ConfChangeError, InvariantViolation, invariant } from "../core/errors.js";
 import type { RawNode } from "../core/raw-node.js";
-import type { LogIndex, NodeId } from "../core/types.js";
+import { type LogIndex, maxOf, type NodeId } from "../core/types.js";
 import { type ConfState, type Entry, EntryType, type Snapshot } from "../gen/eraftpb_pb.js";
 import { MembershipContextSchema } from "../gen/records_pb.js";
 import { addressMap, type Membership, membershipOf, toRecord } from "./membership.js";
 import type { NodeMetrics } from "./metrics.js";
-import type { Clock, Command, DurableLog, StateMachine } from "./ports.js";
+import type { Clock, Command, DurableLog, SnapshotReader, StateMachine } from "./ports.js";
 
 export type ConfChangeOutcome =
   | { readonly kind: "changed"; readonly membership: Membership }
@@ -36,8 +36,9 @@ export interface ApplierParts {
   readonly log: DurableLog;
   readonly stateMachine: StateMachine;
   readonly membership: () => Membership;
-  /** Replaces the state machine's state by the snapshot's body; returns the membership that came with it. */
-  readonly restore: (snapshot: Snapshot) => Promise<Membership>;
+  readonly openBody: (snapshot: Snapshot) => Promise<SnapshotReader>;
+  /** Replaces the state machine's state by the body; returns the membership that came with it. */
+  readonly restore: (snapshot: Snapshot, body: SnapshotReader) => Promise<Membership>;
   readonly observer: ApplyObserver;
   readonly clock: Clock;
   readonly metrics: NodeMetrics;
@@ -59,6 +60,8 @@ export class Applier {
   #halted = false;
   /** The index of the last snapshot taken in. */
   #snapshotIndex: LogIndex = 0n;
+  /** A snapshot was passed over for a newer one: until that is restored, what comes does not fit the state. */
+  #inGap = false;
 
   constructor(private readonly parts: ApplierParts) {}
 
@@ -123,7 +126,7 @@ export class Applier {
 
   async #applyEntries(entries: readonly Entry[]): Promise<void> {
     let at = 0;
-    while (at < entries.length && !this.#halted) {
+    while (at < entries.length && !this.#halted && !this.#inGap) {
       const batch = leadingCommands(entries, at, this.parts.maxBatchEntries);
       const next = entries[at];
       if (batch.length > 0) await this.#applyCommands(batch);
@@ -201,20 +204,38 @@ export class Applier {
    * are still on their way here must not be put on top of that.
    */
   #isSuperseded(index: LogIndex): boolean {
-    const pending = this.parts.node.snap()?.metadata?.index ?? 0n;
-    return index <= pending || index <= this.#snapshotIndex;
+    return index <= this.#newestSnapshotIndex();
+  }
+
+  #newestSnapshotIndex(): LogIndex {
+    return maxOf(this.parts.node.snap()?.metadata?.index ?? 0n, this.#snapshotIndex);
   }
 
   async #applySnapshot(snapshot: Snapshot, durable: Promise<void>): Promise<void> {
     const { log, observer, restore } = this.parts;
+    const index = snapshot.metadata?.index ?? 0n;
     await durable;
+    const body = await this.#openUnlessSuperseded(snapshot, index);
+    this.#inGap = body === undefined;
+    if (body === undefined) return;
+    if (this.#halted) return body.close();
+    const membership = await restore(snapshot, body);
     if (this.#halted) return;
-    const membership = await restore(snapshot);
-    if (this.#halted) return;
-    await log.saveMembership(toRecord(membership));
+    if (!this.#isSuperseded(index + 1n)) await log.saveMembership(toRecord(membership));
     if (this.#halted) return;
     observer.snapshotApplied(snapshot, membership);
-    this.#advanceTo(snapshot.metadata?.index ?? 0n, 0);
+    this.#advanceTo(index, 0);
+  }
+
+  /** The body of a snapshot goes when a newer one is installed, which may be before its turn has come here. */
+  async #openUnlessSuperseded(snapshot: Snapshot, index: LogIndex): Promise<SnapshotReader | undefined> {
+    if (this.#isSuperseded(index + 1n)) return undefined;
+    try {
+      return await this.parts.openBody(snapshot);
+    } catch (error) {
+      if (this.#isSuperseded(index + 1n)) return undefined;
+      throw error;
+    }
   }
 
   #advanceTo(index: LogIndex, entries: number): void {

@@ -6,7 +6,7 @@ import { newHardState } from "../core/messages.js";
 import { maxOf } from "../core/types.js";
 import { fromRecord, type Membership, toRecord } from "./membership.js";
 import type { DurableLog, Logger, Snapshot, SnapshotStore, StateMachine } from "./ports.js";
-import { restoreFrom } from "./snapshotting.js";
+import { openBody, restoreFrom } from "./snapshotting.js";
 
 /** The boundary that every member of a new cluster begins with; there is no snapshot of it, and no state in it. */
 const BIRTH_INDEX = 1n;
@@ -45,7 +45,7 @@ async function catchUpWithLog(parts: RecoveryParts, boundary: bigint): Promise<v
     );
   }
   logger.info({ index, boundary, applied: stateMachine.appliedIndex }, "restoring the state from a snapshot");
-  const membership = await restoreFrom(snapshot, snapshots, stateMachine);
+  const membership = await restoreFrom(snapshot, await openBody(snapshot, snapshots), stateMachine);
   if (membership.index > log.membership.index) await log.saveMembership(toRecord(membership));
 }
 
@@ -61,7 +61,9 @@ async function moveLogUp(parts: RecoveryParts): Promise<void> {
     );
   }
   logger.info({ index, lastIndex: log.storage.lastIndex() }, "moving the log up to the restored snapshot");
-  if (index > stateMachine.appliedIndex) await restoreFrom(snapshot, snapshots, stateMachine);
+  if (index > stateMachine.appliedIndex) {
+    await restoreFrom(snapshot, await openBody(snapshot, snapshots), stateMachine);
+  }
   await log.append({ snapshot, entries: [], hardState: hardStateFor(log, snapshot), mustSync: true });
 }
 

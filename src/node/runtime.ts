@@ -37,7 +37,7 @@ import { Proposals } from "./proposals.js";
 import { Reads } from "./reads.js";
 import { ReadyLoop } from "./ready-loop.js";
 import { nodeStopped } from "./refusals.js";
-import { installBody, isComplete, restoreFrom, Snapshotting } from "./snapshotting.js";
+import { installBody, isComplete, openBody, restoreFrom, Snapshotting } from "./snapshotting.js";
 import type { NodeRole, NodeState } from "./status.js";
 import { systemClock } from "./system-clock.js";
 import { Ticker } from "./ticker.js";
@@ -270,7 +270,8 @@ export class Runtime {
       log,
       stateMachine,
       membership: () => this.peers.membership,
-      restore: (snapshot) => restoreFrom(snapshot, snapshots, stateMachine),
+      openBody: (snapshot) => openBody(snapshot, snapshots),
+      restore: (snapshot, body) => restoreFrom(snapshot, body, stateMachine),
       observer: this.#applyObserver(),
       clock: this.clock,
       metrics: this.metrics,

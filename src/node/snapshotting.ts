@@ -13,6 +13,7 @@ import type {
   Clock,
   DurableLog,
   Logger,
+  SnapshotReader,
   SnapshotStore,
   StateMachine,
   StateMachineSnapshot,
@@ -170,41 +171,45 @@ export async function installBody(snapshot: Snapshot, snapshots: SnapshotStore):
   await snapshots.install(snapshot);
 }
 
-/** Replaces the state by the body of an installed snapshot; returns the membership that came with it. */
+/** Opens the body of an installed snapshot; it stays while the reader is open, whatever comes after it. */
+export function openBody(snapshot: Snapshot, snapshots: SnapshotStore): Promise<SnapshotReader> {
+  return snapshots.openRead(descriptorOf(snapshot).snapshotId);
+}
+
+/** Replaces the state by a snapshot's body and closes that; returns the membership that came with it. */
 export async function restoreFrom(
   snapshot: Snapshot,
-  snapshots: SnapshotStore,
+  body: SnapshotReader,
   stateMachine: StateMachine,
 ): Promise<Membership> {
-  const descriptor = descriptorOf(snapshot);
+  const { membership } = descriptorOf(snapshot);
   const index = snapshot.metadata?.index ?? 0n;
-  await stateMachine.restore(index, bodyOf(descriptor, snapshots));
+  try {
+    await stateMachine.restore(index, chunksOf(body));
+  } finally {
+    await body.close();
+  }
   if (stateMachine.appliedIndex !== index) {
     throw new InvariantViolation(
       `the state machine stands at ${stateMachine.appliedIndex} after a snapshot at ${index} was restored`,
     );
   }
-  if (descriptor.membership === undefined) {
+  if (membership === undefined) {
     throw new InvariantViolation(`the snapshot at ${index} names no membership`);
   }
-  return fromRecord(descriptor.membership);
+  return fromRecord(membership);
 }
 
 function descriptorOf(snapshot: Snapshot): SnapshotDescriptor {
   return fromBinary(SnapshotDescriptorSchema, snapshot.data);
 }
 
-async function* bodyOf(descriptor: SnapshotDescriptor, snapshots: SnapshotStore): AsyncGenerator<Uint8Array> {
-  const reader = await snapshots.openRead(descriptor.snapshotId);
-  try {
-    let offset = 0;
-    for (;;) {
-      const chunk = await reader.read(offset, READ_BYTES);
-      if (chunk.length === 0) return;
-      offset += chunk.length;
-      yield chunk;
-    }
-  } finally {
-    await reader.close();
+async function* chunksOf(body: SnapshotReader): AsyncGenerator<Uint8Array> {
+  let offset = 0;
+  for (;;) {
+    const chunk = await body.read(offset, READ_BYTES);
+    if (chunk.length === 0) return;
+    offset += chunk.length;
+    yield chunk;
   }
 }

@@ -5,6 +5,7 @@ import { newConfState } from "../../src/core/messages.js";
 import type { NodeId } from "../../src/core/types.js";
 import { type MembershipRecord, MembershipRecordSchema } from "../../src/gen/records_pb.js";
 import { RaftNodeError, type RaftNodeErrorCode } from "../../src/node/errors.js";
+import { isMember } from "../../src/node/membership.js";
 import type { RaftNodeOptions } from "../../src/node/options.js";
 import type { Logger } from "../../src/node/ports.js";
 import { RaftNode } from "../../src/node/raft-node.js";
@@ -94,15 +95,24 @@ export class Group {
     );
   }
 
-  /** Lets time pass until a leader is known to all that are up. Returns it. */
+  /** Lets time pass until a leader is known to all of its members that are up. Returns it. */
   async elect(): Promise<Station> {
     for (let ticks = 0; ticks < 200; ticks += 1) {
       const leader = this.leader();
-      if (leader !== undefined && this.stations.every(({ node }) => node.leaderId === leader.id))
+      if (leader !== undefined && this.membersOf(leader).every(({ node }) => node.leaderId === leader.id))
         return leader;
       await this.clock.advance(TICK_MS);
     }
-    throw new Error("no leader was elected");
+    const known = this.stations.map(({ id, node, warnings }) => {
+      const { state, role, term, leaderId, lastIndex, commit, applied } = node.status();
+      return `${id}: ${state} ${role} term=${term} leader=${leaderId} last=${lastIndex} commit=${commit} applied=${applied} ${warnings.at(-1)}`;
+    });
+    throw new Error(`no leader was elected\n${known.join("\n")}`);
+  }
+
+  /** The members that are up, as this one knows them. */
+  membersOf({ node }: Station): readonly Station[] {
+    return this.stations.filter(({ id }) => isMember(node.membership, id));
   }
 
   leader(): Station | undefined {

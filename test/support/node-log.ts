@@ -241,7 +241,7 @@ export class MemorySnapshots implements SnapshotStore {
       sizeBytes: BigInt(bytes.length),
       membership,
     });
-    this.#bodies.clear();
+    this.#forgetLatest();
     this.#bodies.set(snapshotId, { bytes, complete: true });
     this.#latest = create(SnapshotSchema, {
       metadata,
@@ -283,8 +283,13 @@ export class MemorySnapshots implements SnapshotStore {
     const { snapshotId } = fromBinary(SnapshotDescriptorSchema, snapshot.data);
     const body = this.#bodies.get(snapshotId);
     if (body === undefined) throw new Error(`there is no body ${snapshotId} to install`);
-    this.#bodies.clear();
+    this.#forgetLatest();
     this.#bodies.set(snapshotId, body);
     this.#latest = snapshot;
+  }
+
+  #forgetLatest(): void {
+    if (this.#latest === undefined) return;
+    this.#bodies.delete(fromBinary(SnapshotDescriptorSchema, this.#latest.data).snapshotId);
   }
 }

@@ -77,6 +77,7 @@ export class NotebookMachine implements StateMachine {
   }
 
   async restore(appliedIndex: LogIndex, body: AsyncIterable<Uint8Array>): Promise<void> {
+    if (this.gate !== undefined) await this.gate;
     const chunks: Uint8Array[] = [];
     for await (const chunk of body) chunks.push(chunk);
     const commands: unknown = JSON.parse(textOf(Buffer.concat(chunks)));

@@ -45,6 +45,8 @@ export class MemoryNetwork {
           }
         },
         setMembers: (addresses) => {
+          // A process that is dead tells nobody anything.
+          if (this.#stations.get(inbox.id) !== station) return;
           this.members.set(inbox.id, addresses);
           record(`setMembers ${[...addresses.keys()].join(",")}`);
         },
