@@ -16,7 +16,7 @@ import { StorageFault } from "../../src/storage/storage-fault.js";
 import { contents, entriesOf, MEMBERS, numbered, openLog, temporaryFolder, writeOf } from "./support.js";
 
 const IDENTITY = { clusterId: "test-cluster", nodeId: 1n };
-const MUTATIONS = Number(process.env["CORRUPTION_MUTATIONS"] ?? 500);
+const MUTATIONS = Number(process.env["CORRUPTION_MUTATIONS"] ?? 300);
 const SEED = Number(process.env["CORRUPTION_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
 
 /** A folder with a log that has been through a lot: conflicts, compaction, large values, free pages. */

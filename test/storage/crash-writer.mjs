@@ -1,9 +1,11 @@
-// A process that writes to a log until it is killed: `node crash-writer.mjs FOLDER SEED`. What the n-th operation does
-// follows from the seed alone, so that a later process can tell what the folder must hold. It first compares the
-// folder with that, byte for byte, and prints "opened N"; then it prints "acked N" for what it was promised.
+// A process that writes to a log until it is killed: `node crash-writer.mjs FOLDER SEED [OPERATIONS]`. What the n-th
+// operation does follows from the seed alone, so that a later process can tell what the folder must hold. It first
+// compares the folder with that, byte for byte, and prints "opened N"; then it prints "acked N" for what it was
+// promised. `node crash-writer.mjs check SEED` only compares, one folder per line of input.
 
 import { writeSync } from "node:fs";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { isDeepStrictEqual } from "node:util";
 import { newConfState, newHardState, newNormalEntry, newSnapshot } from "../../dist/core/messages.js";
 import { LmdbStorage } from "../../dist/storage/lmdb-storage.js";
@@ -148,50 +150,76 @@ function found(log) {
   };
 }
 
-const [, , dir, seedText] = process.argv;
-const seed = Number(seedText);
 const say = (line) => writeSync(1, `${line}\n`);
 
-const snapshots = await SnapshotFiles.open(join(dir, "snapshots"));
-const log = await LmdbStorage.open({ dir, clusterId: "crash", nodeId: 1n, snapshots });
-let number = Number(log.storage.initialState().hardState.vote);
-let model = blank();
-for (let at = 1; at <= number; at += 1) model = after(model, seed, at, operationAt(seed, at, model));
-
-const actual = found(log);
-if (number === 0) model.term = actual.term;
-// Compactions and memberships are written just before the hard state that carries their number.
-const upcoming = operationAt(seed, number + 1, number === 0 ? blank() : model);
-const expected = [model];
-if (upcoming.kind === "compact" || upcoming.kind === "membership") {
-  expected.push(after(model, seed, number + 1, upcoming));
+async function open(dir) {
+  const snapshots = await SnapshotFiles.open(join(dir, "snapshots"));
+  return LmdbStorage.open({ dir, clusterId: "crash", nodeId: 1n, snapshots });
 }
-if (!expected.some((state) => isDeepStrictEqual(actual, state))) {
+
+/** The state after the operation whose number the log carries; throws unless the log is in that state. */
+function check(log, seed) {
+  const number = Number(log.storage.initialState().hardState.vote);
+  let model = blank();
+  for (let at = 1; at <= number; at += 1) model = after(model, seed, at, operationAt(seed, at, model));
+  // Compactions and memberships are written just before the hard state that carries their number.
+  const expected = [model];
+  const upcoming = operationAt(seed, number + 1, model);
+  if (upcoming.kind === "compact" || upcoming.kind === "membership") {
+    expected.push(after(model, seed, number + 1, upcoming));
+  }
+  const actual = found(log);
+  // A log without a hard state is in no term yet; the model begins in the first.
+  if (number === 0) actual.term = model.term;
+  if (expected.some((state) => isDeepStrictEqual(actual, state))) return { number, model };
   const brief = ({ entries, ...rest }) => ({ ...rest, entries: entries.length });
-  say(`wrong after operation ${number}: ${JSON.stringify([brief(actual), ...expected.map(brief)])}`);
-  process.exit(1);
+  throw new Error(
+    `wrong after operation ${number}: ${JSON.stringify([brief(actual), ...expected.map(brief)])}`,
+  );
 }
-if (number === 0) model = blank();
-say(`opened ${number}`);
 
-let outstanding = 0;
-let wake = () => {};
-for (;;) {
-  number += 1;
-  const operation = operationAt(seed, number, model);
-  model = after(model, seed, number, operation);
-  const written = issue(log, number, operation, model);
-  if (written === undefined) continue;
-  outstanding += 1;
-  const acked = number;
-  written.then(() => {
-    outstanding -= 1;
-    say(`acked ${acked}`);
-    wake();
-  });
-  if (outstanding >= MAX_OUTSTANDING) {
-    await new Promise((resolve) => {
-      wake = resolve;
+async function write(dir, seed, operations) {
+  const log = await open(dir);
+  let { number, model } = check(log, seed);
+  say(`opened ${number}`);
+  let outstanding = 0;
+  let wake = () => {};
+  for (const end = number + operations; number < end; ) {
+    number += 1;
+    const operation = operationAt(seed, number, model);
+    model = after(model, seed, number, operation);
+    const written = issue(log, number, operation, model);
+    if (written === undefined) continue;
+    outstanding += 1;
+    const acked = number;
+    written.then(() => {
+      outstanding -= 1;
+      say(`acked ${acked}`);
+      wake();
     });
+    if (outstanding >= MAX_OUTSTANDING) {
+      await new Promise((resolve) => {
+        wake = resolve;
+      });
+    }
+  }
+  await log.close();
+}
+
+/** Opens each folder that a line of input names, and answers what it found there. */
+async function checkFolders(seed) {
+  for await (const dir of createInterface({ input: process.stdin })) {
+    try {
+      const log = await open(dir);
+      const { number } = check(log, seed);
+      await log.close();
+      say(`opened ${number}`);
+    } catch (error) {
+      say(`refused: ${error.message}`);
+    }
   }
 }
+
+const [, , target, seedText, operationsText] = process.argv;
+if (target === "check") await checkFolders(Number(seedText));
+else await write(target, Number(seedText), Number(operationsText ?? Number.POSITIVE_INFINITY));
