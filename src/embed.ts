@@ -11,6 +11,7 @@ import type { ConnectRouter } from "@connectrpc/connect";
 import { DEFAULT_CONFIG } from "./core/config.js";
 import type { NodeId } from "./core/types.js";
 import { ConnectDialer } from "./embed/peer-dialer.js";
+import { Certificates, requireLoopback, serverTls, type TlsOptions } from "./embed/tls.js";
 import { ConfStateSchema } from "./gen/eraftpb_pb.js";
 import { type MembershipRecord, MembershipRecordSchema } from "./gen/records_pb.js";
 import { DEFAULT_TICK_INTERVAL_MS, type NodeLimits, type RaftOptions, SILENT } from "./node/options.js";
@@ -18,7 +19,7 @@ import type { Logger, PeerInbox, StateMachine } from "./node/ports.js";
 import { RaftNode } from "./node/raft-node.js";
 import type { CompactionOptions } from "./node/snapshotting.js";
 import { systemClock } from "./node/system-clock.js";
-import { formatAddress, type HostAndPort } from "./services/address.js";
+import { formatAddress, type HostAndPort, splitAddress } from "./services/address.js";
 import { adminRoutes } from "./services/admin-service.js";
 import type { CallBudgetLimits } from "./services/call-budget.js";
 import { toConnectError } from "./services/connect-errors.js";
@@ -46,6 +47,13 @@ export interface EmbedOptions<M extends StateMachine> {
   readonly advertise?: string | undefined;
   /** HTTP/1.1 for JSON. Default: none. */
   readonly http?: HostAndPort | undefined;
+  /**
+   * Certificates, for both listeners and for the connections to other nodes: all nodes of a cluster have TLS, or none.
+   * Default: none, and then `listen`, `http` and `advertise` must stay on this machine.
+   */
+  readonly tls?: TlsOptions | undefined;
+  /** Without TLS, let peers and clients on other machines in: the network between them is trusted. Default false. */
+  readonly insecurePeers?: boolean | undefined;
   /**
    * The members of a new cluster, the same on each of them. Only looked at while the folder is blank. Empty or
    * absent: the node waits until it is added to a cluster that runs.
@@ -83,6 +91,11 @@ export interface EmbeddedNode<M extends StateMachine> extends EmbedContext<M> {
   readonly address: HostAndPort;
   readonly httpAddress: HostAndPort | undefined;
   /**
+   * Reads the certificates again now, as for SIGHUP; it happens by itself every `tls.reloadIntervalMs`. Resolves with
+   * whether they were renewed; files that do not fit together are logged and change nothing.
+   */
+  reloadTls(): Promise<boolean>;
+  /**
    * Hands leadership over, lets open calls end, and closes everything; a second call waits for the first.
    * What the disk holds is complete at any moment: a process that is killed instead loses nothing either.
    */
@@ -96,7 +109,8 @@ const ADVISED_THREADS = 8;
 
 /**
  * Starts a node.
- * @throws ListenError when an address cannot be had; StorageFault when the folder is damaged, in use, or another
+ * @throws TlsConfigInvalid when certificates are of no use, or missing although they are needed; ListenError when an
+ *   address cannot be had; StorageFault when the folder is damaged, in use, or another
  *   node's or cluster's; what `stateMachine` throws. Their messages are sentences for operators. Nothing is left
  *   open.
  */
@@ -105,6 +119,7 @@ export async function embedRaftNode<M extends StateMachine>(
 ): Promise<EmbeddedNode<M>> {
   const logger = options.logger ?? SILENT;
   adviseThreads(logger);
+  if (options.tls === undefined && options.insecurePeers !== true) requireLoopback(addressesOf(options));
   // Before the disk is touched: that an address is taken is the commonest mistake of all.
   const listen = await reserve(options.listen);
   const http = options.http === undefined ? undefined : await reserve(options.http);
@@ -125,6 +140,9 @@ async function start<M extends StateMachine>(
   const { id, clusterId, dataDir, transportLimits } = options;
   const clock = systemClock;
   const incarnation = randomBytes(8).toString("hex");
+  const certificates = options.tls && (await Certificates.load(options.tls, { clock, logger }));
+  if (certificates !== undefined) cleanup.add(async () => certificates.close());
+  const dialTls = certificates && (() => certificates.current);
   await makeFolderDurable(dataDir);
   // Before anything in the folder is tidied up: it may be in use.
   const lock = await FolderLock.acquire(dataDir);
@@ -159,6 +177,7 @@ async function start<M extends StateMachine>(
         logger,
         clock,
         limits: transportLimits,
+        tls: dialTls,
         advertisedAddress: advertisedAddress(options),
       });
       peers = { inbox, transport };
@@ -177,7 +196,7 @@ async function start<M extends StateMachine>(
   // Leadership was handed over before, or cannot be: not to be waited for twice.
   cleanup.add(() => node.stop({ handOverMs: LEAST_WAIT_MS }));
 
-  const dialer = new ConnectDialer({ clock, limits: transportLimits });
+  const dialer = new ConnectDialer({ clock, limits: transportLimits, tls: dialTls });
   cleanup.add(() => dialer.close());
   const calls = new LeaderCalls({ node, dialer, clock, logger, budget: options.callBudget });
   const context: EmbedContext<M> = { node, stateMachine, calls, logger };
@@ -200,9 +219,11 @@ async function start<M extends StateMachine>(
     limits: transportLimits,
     shutdownGraceMs: options.shutdownGraceMs ?? DEFAULT_SHUTDOWN_GRACE_MS,
   };
+  const tls = certificates && serverTls(certificates.current);
   const http2 = await listenHttp2({
     ...options.listen,
     ...serverOptions,
+    tls,
     routes: (router) => {
       raft?.(router);
       clientRoutes(router);
@@ -210,14 +231,20 @@ async function start<M extends StateMachine>(
   });
   listeners.push(http2);
   const http1 =
-    options.http && (await listenHttp1({ ...options.http, ...serverOptions, routes: clientRoutes }));
+    options.http && (await listenHttp1({ ...options.http, ...serverOptions, tls, routes: clientRoutes }));
   if (http1 !== undefined) listeners.push(http1);
+
+  certificates?.onRenewed((material) => {
+    http2.reloadTls(serverTls(material));
+    http1?.reloadTls(serverTls(material));
+  });
 
   let closing: Promise<void> | undefined;
   return {
     ...context,
     address: http2.address,
     httpAddress: http1?.address,
+    reloadTls: async () => (await certificates?.reload()) ?? false,
     close: () => {
       closing ??= (async () => {
         await handOver(node, electionTimeoutMs(options), logger);
@@ -249,6 +276,8 @@ function peerRoutes<M extends StateMachine>(
     logger: options.logger ?? SILENT,
     clock: systemClock,
     limits: options.transportLimits,
+    allowedPeerNames: options.tls?.peerNames,
+    requireTlsOffLoopback: options.insecurePeers !== true,
     proposeConfChange: async (change, signal) => {
       try {
         return await node.proposeConfChange(change, { signal });
@@ -322,6 +351,15 @@ function advertisedAddress<M extends StateMachine>(options: EmbedOptions<M>): st
   if (own !== undefined) return own;
   const isWildcard = listen.host === "0.0.0.0" || listen.host === "::";
   return formatAddress({ host: isWildcard ? hostname() : listen.host, port: listen.port });
+}
+
+/** Where this node can be reached. */
+function addressesOf<M extends StateMachine>(
+  options: EmbedOptions<M>,
+): Readonly<Record<string, HostAndPort | undefined>> {
+  const { listen, http } = options;
+  const advertised = splitAddress(advertisedAddress(options));
+  return { listen, http, advertise: "problem" in advertised ? undefined : advertised };
 }
 
 function bootstrapRecord(

@@ -4,6 +4,7 @@
 
 export * from "./core/index.js";
 export { ConnectDialer, type ConnectDialerOptions } from "./embed/peer-dialer.js";
+export { type ClientTls, TlsConfigInvalid, type TlsOptions } from "./embed/tls.js";
 export { type EmbedContext, type EmbeddedNode, type EmbedOptions, embedRaftNode } from "./embed.js";
 export {
   type MembershipContext,

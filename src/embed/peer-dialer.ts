@@ -1,7 +1,7 @@
 // Connect transports to other nodes by address, each on one HTTP/2 session that is kept and reused. Tells calls
 // that never left this process from those whose outcome nobody knows.
 
-import type { OutgoingHttpHeaders } from "node:http2";
+import type { OutgoingHttpHeaders, SecureClientSessionOptions } from "node:http2";
 import type { Transport } from "@connectrpc/connect";
 import { ConnectError } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
@@ -17,6 +17,8 @@ export interface ConnectDialerOptions {
   /** In [0, 1); for jitter. Default: `Math.random`. */
   readonly random?: (() => number) | undefined;
   readonly limits?: Partial<TransportLimits> | undefined;
+  /** Present: TLS. Asked anew for every dial, so renewed certificates need no restart. */
+  readonly tls?: (() => SecureClientSessionOptions) | undefined;
   /** Sessions kept at most; the one that was used least recently goes first. Default 64. */
   readonly maxSessions?: number | undefined;
 }
@@ -67,12 +69,14 @@ export class ConnectDialer implements PeerDialer {
   }
 
   #open(address: string): Dialled {
-    const baseUrl = `http://${address}`;
+    const { tls } = this.#options;
+    const baseUrl = `${tls === undefined ? "http" : "https"}://${address}`;
     const session = new Http2Session({
       authority: baseUrl,
       clock: this.#options.clock ?? systemClock,
       random: this.#options.random ?? Math.random,
       limits: this.#limits,
+      tls,
     });
     const maxBytes = maxRequestBytes(this.#limits);
     const transport = createConnectTransport({

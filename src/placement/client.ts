@@ -4,6 +4,7 @@
 import { type CallOptions, createClient, type Transport } from "@connectrpc/connect";
 import type { NodeId } from "../core/types.js";
 import { ConnectDialer } from "../embed/peer-dialer.js";
+import { type ClientTls, clientTls } from "../embed/tls.js";
 import {
   KvService,
   type Member,
@@ -27,6 +28,11 @@ export interface PlacementClientOptions {
    * false although the first attempt deleted. Default false: such a call throws with outcome `unknown`.
    */
   readonly retryUnknown?: boolean | undefined;
+  /**
+   * For a cluster with TLS; `{}` trusts the authorities that Node.js trusts. A function is asked anew for every
+   * connection, so that renewed certificates need no restart. Default: no TLS.
+   */
+  readonly tls?: ClientTls | (() => ClientTls) | undefined;
   /** In [0, 1); for jitter and the choice of the first endpoint. Default: `Math.random`. */
   readonly random?: (() => number) | undefined;
 }
@@ -68,13 +74,17 @@ export interface ClusterMembers {
 }
 
 export class PlacementClient {
-  readonly #dialer = new ConnectDialer();
+  readonly #dialer: ConnectDialer;
   readonly #calls: ClientCalls;
   readonly #retryUnknown: boolean;
 
-  /** Connects when the first call is made. @throws PlacementConfigInvalid for a malformed endpoint. */
+  /**
+   * Connects when the first call is made.
+   * @throws PlacementConfigInvalid for a malformed endpoint; TlsConfigInvalid for certificates that are of no use.
+   */
   constructor(options: PlacementClientOptions) {
     for (const endpoint of options.endpoints) parseAddress(endpoint, "endpoint");
+    this.#dialer = new ConnectDialer({ tls: dialTls(options.tls) });
     this.#retryUnknown = options.retryUnknown ?? false;
     this.#calls = new ClientCalls({
       endpoints: options.endpoints,
@@ -235,4 +245,10 @@ function clusterMembers({ membership }: Pick<MembershipResponse, "membership">):
 
 function memberOf({ id, address, learner }: Member): ClusterMember {
   return { id, address, learner };
+}
+
+function dialTls(tls: PlacementClientOptions["tls"]) {
+  if (typeof tls === "function") return () => clientTls(tls());
+  const checked = tls && clientTls(tls);
+  return checked && (() => checked);
 }

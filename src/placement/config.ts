@@ -1,6 +1,7 @@
 // How a node of the placement center is configured: typed, with every text that people type parsed in one place.
 
 import type { NodeId } from "../core/types.js";
+import type { TlsOptions } from "../embed/tls.js";
 import type { Logger } from "../node/ports.js";
 import type { CompactionOptions } from "../node/snapshotting.js";
 import { formatAddress, type HostAndPort, splitAddress } from "../services/address.js";
@@ -35,6 +36,13 @@ export interface PlacementConfig {
    * blank. Absent or empty: this node waits until it is added to a cluster.
    */
   readonly members?: ReadonlyMap<NodeId, string> | undefined;
+  /**
+   * Certificates, for both listeners and for the connections to other nodes: all nodes of a cluster have TLS, or none.
+   * Default: none, and then `listen`, `http` and `advertise` must stay on this machine.
+   */
+  readonly tls?: TlsOptions | undefined;
+  /** Without TLS, let peers and clients on other machines in: the network between them is trusted. Default false. */
+  readonly insecurePeers?: boolean | undefined;
   /** Milliseconds of one tick: 10 without a leader start an election. Default 100. */
   readonly tickIntervalMs?: number | undefined;
   readonly limits?: Partial<PlacementLimits> | undefined;

@@ -14,6 +14,8 @@ export interface PlacementCenter {
   readonly httpAddress: HostAndPort | undefined;
   /** Resolves when the node has failed for good: nothing was acknowledged after that, and the process should end. */
   readonly fatal: Promise<Error>;
+  /** Reads the certificates again now; it happens by itself every few seconds. Resolves with whether they are new. */
+  reloadTls(): Promise<boolean>;
   /** Hands leadership over, lets open calls end, closes the files. */
   stop(): Promise<void>;
 }
@@ -24,7 +26,7 @@ const LEAST_PROPOSAL_BYTES = 1.5 * 1024 * 1024;
 
 /**
  * Starts a node. Its data folder holds `log`, `snapshots` and `kv`.
- * @throws PlacementConfigInvalid, ListenError, StorageFault: sentences for operators; nothing is left running.
+ * @throws PlacementConfigInvalid, TlsConfigInvalid, ListenError, StorageFault: sentences for operators; nothing is left running.
  */
 export async function startPlacementCenter(config: PlacementConfig): Promise<PlacementCenter> {
   const { limits, logger, members, ...checked } = checkPlacementConfig(config);
@@ -48,6 +50,7 @@ export async function startPlacementCenter(config: PlacementConfig): Promise<Pla
     address: embedded.address,
     httpAddress: embedded.httpAddress,
     fatal: embedded.node.fatal,
+    reloadTls: () => embedded.reloadTls(),
     stop: () => embedded.close(),
   };
 }

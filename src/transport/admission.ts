@@ -21,7 +21,7 @@ export interface ConnectionRules {
 
 /** @throws ConnectError `PermissionDenied` when a peer may not speak over this connection. */
 export function judgeConnection(connection: Connection, rules: ConnectionRules): void {
-  const { allowedPeerNames, requireTlsOffLoopback = false } = rules;
+  const { allowedPeerNames, requireTlsOffLoopback = true } = rules;
   if (requireTlsOffLoopback && !connection.isEncrypted && !isLoopback(connection.remoteAddress)) {
     throw new ConnectError(
       "peers on other machines must use TLS: give every node certificates, or allow peers in the clear on a network that you trust",

@@ -19,10 +19,19 @@ export interface Http1ServerOptions {
   readonly routes: (router: ConnectRouter) => void;
   /** Serves paths that no route has, such as probes. Default: 404. */
   readonly fallback?: NodeHandler | undefined;
+  /**
+   * Present: TLS only. With `requestCert` and `rejectUnauthorized`, routes are served to clients with a verified
+   * certificate only, and `fallback` to all: probes have no certificate.
+   */
   readonly tls?: ServerOptions | undefined;
   readonly logger: Logger;
   readonly limits?: Partial<TransportLimits> | undefined;
   readonly shutdownGraceMs: number;
+}
+
+export interface Http1Listener extends Listener {
+  /** Uses renewed certificates for every connection from now on. */
+  reloadTls(tls: ServerOptions): void;
 }
 
 // A client that dawdles over its headers or body must not hold a connection for ever.
@@ -33,7 +42,7 @@ const REQUEST_TIMEOUT_MS = 120_000;
  * Listens and serves.
  * @throws ListenError when the address cannot be had.
  */
-export async function listenHttp1(options: Http1ServerOptions): Promise<Listener> {
+export async function listenHttp1(options: Http1ServerOptions): Promise<Http1Listener> {
   const { logger } = options;
   const shutdown = new AbortController();
   // Every call under way listens to it; that many are no leak.
@@ -43,18 +52,31 @@ export async function listenHttp1(options: Http1ServerOptions): Promise<Listener
     shutdownSignal: shutdown.signal,
     maxBytes: maxRequestBytes(transportLimits(options.limits)),
   });
-  const handler = requestHandler({ routing, logger, fallback: options.fallback });
+  const { tls } = options;
+  const handler = requestHandler({
+    routing,
+    logger,
+    fallback: options.fallback,
+    routesNeedCertificate: tls?.requestCert === true && tls.rejectUnauthorized === true,
+  });
   const timeouts = { headersTimeout: HEADERS_TIMEOUT_MS, requestTimeout: REQUEST_TIMEOUT_MS };
-  const server =
-    options.tls === undefined
-      ? createServer(timeouts, handler)
-      : createTlsServer({ ...timeouts, ...options.tls }, handler);
+  const secureServer =
+    tls === undefined
+      ? undefined
+      : createTlsServer({ ...timeouts, ...tls, rejectUnauthorized: false }, handler);
+  const server = secureServer ?? createServer(timeouts, handler);
   const address = await listenOn(server, options.host, options.port);
   server.on("error", (error) =>
     logger.error({ error: describeError(error) }, "the HTTP/1.1 listener failed"),
   );
   return {
     address,
+    reloadTls: (renewed) => {
+      if (secureServer === undefined) {
+        throw new TypeError("this listener was started without TLS: restart it with TLS");
+      }
+      secureServer.setSecureContext(renewed);
+    },
     close: async () => {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       shutdown.abort(new ConnectError("this node is shutting down: use another one", Code.Unavailable));

@@ -42,7 +42,7 @@ export interface RaftServiceOptions {
    * listener let in.
    */
   readonly allowedPeerNames?: readonly string[] | undefined;
-  /** Refuse peers that come without TLS from elsewhere than this machine. Default false. */
+  /** Refuse peers that come without TLS from elsewhere than this machine. Default true. */
   readonly requireTlsOffLoopback?: boolean | undefined;
   /** An admitted sender says where it is reached. */
   readonly learnAddress?: ((id: NodeId, address: string) => void) | undefined;

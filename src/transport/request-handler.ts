@@ -4,6 +4,7 @@
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
+import { TLSSocket } from "node:tls";
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
@@ -21,15 +22,19 @@ export interface RequestHandlerOptions {
   readonly logger: Logger;
   /** Serves paths that no route has. Default: 404. */
   readonly fallback?: NodeHandler | undefined;
+  /** Refuse routes to connections without a certificate that was verified. Default false. */
+  readonly routesNeedCertificate?: boolean | undefined;
 }
 
 export function requestHandler(options: RequestHandlerOptions): NodeHandler {
-  const { logger, fallback, routing } = options;
+  const { logger, fallback, routing, routesNeedCertificate = false } = options;
   return (request, response) => {
     try {
       const path = (request.url ?? "").split("?", 1)[0] ?? "";
       const handler = routing.handlers.get(path);
-      if (handler !== undefined) {
+      if (handler !== undefined && routesNeedCertificate && !isVerified(request)) {
+        answer(response, 403, "a certificate signed by this cluster's authority is needed");
+      } else if (handler !== undefined) {
         // Throws on a malformed Host, here and not in a promise.
         const universalRequest = universalRequestFromNodeRequest(
           request,
@@ -48,6 +53,10 @@ export function requestHandler(options: RequestHandlerOptions): NodeHandler {
       answer(response, 400, "malformed request: is the Host header a host name?");
     }
   };
+}
+
+function isVerified({ socket }: NodeRequest): boolean {
+  return socket instanceof TLSSocket && socket.authorized;
 }
 
 function connectionOwner(request: NodeRequest): object {

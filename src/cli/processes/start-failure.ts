@@ -1,12 +1,15 @@
 // Why a node could not start, as a sentence that says what to do. What is not known here is a bug, and keeps its stack.
 
+import { TlsConfigInvalid } from "../../embed/tls.js";
 import { PlacementConfigInvalid } from "../../placement/config.js";
 import { StorageFault } from "../../storage/storage-fault.js";
 import { ListenError } from "../../transport/listen.js";
 import { CommandError, ExitStatus } from "../exit-status.js";
 
 export function describeStartFailure(error: unknown): unknown {
-  if (error instanceof PlacementConfigInvalid) return new CommandError(ExitStatus.usage, error.message);
+  if (error instanceof PlacementConfigInvalid || error instanceof TlsConfigInvalid) {
+    return new CommandError(ExitStatus.usage, error.message);
+  }
   if (error instanceof ListenError || error instanceof StorageFault) {
     return new CommandError(ExitStatus.failed, error.message, error.code);
   }
