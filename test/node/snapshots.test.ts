@@ -330,6 +330,35 @@ test("a membership change that waits behind a busy state machine is not put on t
   await group.stop();
 });
 
+test("a snapshot that waits behind a busy state machine gives way to a newer one, whose coming removes its body", async () => {
+  const { group, leader, follower } = await ledGroup(SMALL_LOG);
+  let open = () => {};
+  follower.machine.gate = new Promise((resolve) => {
+    open = resolve;
+  });
+  await group.propose(leader.id, "holds the follower up");
+  for (const times of [1, 2]) {
+    group.network.isolate(follower.id);
+    await proposeMany(group, group.leader() ?? leader, 20, `${times}-`);
+    group.network.heal();
+    await group.clock.advance(3 * ELECTION_MS);
+    // What comes with the log after the first snapshot waits behind it.
+    await group.propose((group.leader() ?? leader).id, `after ${times}`);
+    await group.clock.advance(300);
+  }
+  const taken = follower.events.filter((event) => event.startsWith("append snapshot="));
+  expect(taken).toHaveLength(2);
+  expect(follower.machine.restoredAt).toEqual([]);
+  follower.machine.gate = undefined;
+  open();
+  await group.clock.advance(300);
+  expect(taken[1]).toContain(`snapshot=${follower.machine.restoredAt[0]} `);
+  expect(follower.machine.restoredAt).toHaveLength(1);
+  expect(follower.machine.commands).toEqual(leader.machine.commands);
+  expect(follower.node.status().state).toBe("running");
+  await group.stop();
+});
+
 test("a snapshot whose body is empty is taken over like any other", async () => {
   const { group, leader } = await ledGroup();
   for (const { machine } of group.stations) {
