@@ -27,12 +27,20 @@ import { applied, createRaft, entriesFetched, entriesPersisted, snapshotPersiste
 import { broadcastAppend, broadcastHeartbeat } from "./raft/replication.js";
 import { becomeFollower } from "./raft/roles.js";
 import { requestSnapshot } from "./raft/snapshot-restore.js";
-import { hardStateOf, leaderOf, type RaftState, softStateOf } from "./raft/state.js";
+import { hardStateOf, leaderOf, type RaftState, softStateOf, tell } from "./raft/state.js";
 import { step } from "./raft/step.js";
 import { tick } from "./raft/tick.js";
 import type { LightReady, Ready } from "./ready.js";
 import { type Status, statusOf } from "./status.js";
-import { dropped, type LogIndex, NO_NODE, type NodeId, type SoftState, type StepOutcome } from "./types.js";
+import {
+  ACCEPTED,
+  dropped,
+  type LogIndex,
+  NO_NODE,
+  type NodeId,
+  type SoftState,
+  type StepOutcome,
+} from "./types.js";
 
 /** What a Ready that is not yet known to be durable has handed out. */
 interface ReadyRecord {
@@ -147,13 +155,18 @@ export class RawNode {
   }
 
   /**
-   * Takes in a message from a peer. The transport vouches for the sender, and for a term other than 0 except on
-   * MsgPropose and MsgReadIndex: 0 means a local message here.
+   * Takes in a message from a peer; the transport vouches for the sender. One without a sender or a term is ignored:
+   * inside, term 0 means a local message. MsgPropose and MsgReadIndex have none, and name whoever asked first.
    */
   step(message: Message): StepOutcome {
     if (isLocalMessage(message.msgType)) return dropped("localMessage");
     if (isResponse(message.msgType) && this.raft.tracker.get(message.from) === undefined) {
       return dropped("unknownPeer");
+    }
+    if (!comesFromPeer(this.raft, message)) {
+      const { msgType, from } = message;
+      tell(this.raft, { type: "messageIgnored", msgType, from, reason: "malformed" });
+      return ACCEPTED;
     }
     return step(this.raft, message);
   }
@@ -487,6 +500,19 @@ function isResponse(msgType: MessageType): boolean {
     msgType === MessageType.MsgHeartbeatResponse ||
     msgType === MessageType.MsgRequestPreVoteResponse
   );
+}
+
+function comesFromPeer(raft: RaftState, { msgType, term, from }: Message): boolean {
+  switch (msgType) {
+    case MessageType.MsgPropose:
+    case MessageType.MsgReadIndex:
+      return true;
+    case MessageType.MsgTransferLeader:
+      // Names the node that is to lead, which may be this one.
+      return term !== 0n;
+    default:
+      return term !== 0n && from !== NO_NODE && from !== raft.id;
+  }
 }
 
 function localMessage(msgType: MessageType, about: NodeId): Message {
