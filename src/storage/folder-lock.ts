@@ -75,6 +75,19 @@ export class FolderLock {
   }
 }
 
+/**
+ * Who keeps the folder, as the name of the claim and the id of its process; undefined when nobody does. Takes no
+ * lock and leaves no trace, so the answer may be out of date at once.
+ */
+export async function findHolder(dir: string): Promise<{ claim: string; pid: number } | undefined> {
+  for (const name of await readdir(dir)) {
+    if (name.startsWith(PREFIX) && (await isAlive(join(dir, name)))) {
+      return { claim: name, pid: Number(name.split("-")[1]) };
+    }
+  }
+  return undefined;
+}
+
 function defaultKind(): LockKind {
   return process.platform === "win32" ? "file" : "socket";
 }

@@ -4,7 +4,7 @@ import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { InvariantViolation, StorageError } from "../core/errors.js";
 import type { GetEntriesContext, InitialState, Storage } from "../core/log/storage.js";
 import { copyConfState, newConfState, newHardState, snapshotPosition } from "../core/messages.js";
-import type { LogIndex, NodeId } from "../core/types.js";
+import { type LogIndex, maxOf, type NodeId } from "../core/types.js";
 import { type ConfState, type HardState, type Snapshot, SnapshotSchema } from "../gen/eraftpb_pb.js";
 import { type MembershipRecord, SnapshotDescriptorSchema } from "../gen/records_pb.js";
 import type { Clock, DurableLog, Logger, LogWrite, SnapshotStore } from "../node/ports.js";
@@ -31,8 +31,12 @@ export interface LmdbStorageOptions {
   readonly logger?: Logger | undefined;
   /** Called once, when a write has failed: nothing will be taken in any more, the process should end. */
   readonly onFatal?: ((error: Error) => void) | undefined;
-  /** Record bytes of recent entries kept in memory, beside those that are not on disk yet. Default 1 MiB: what is applied soon after it was written is read from here. */
+  /**
+   * Record bytes of recent entries kept in memory, beside those that are not on disk yet: what is applied soon after
+   * it was written is read from here. Default 1 MiB.
+   */
   readonly cacheBytes?: number | undefined;
+  /** Default: the system's. */
   readonly clock?: Pick<Clock, "after" | "soon"> | undefined;
 }
 
@@ -74,11 +78,13 @@ export class LmdbStorage implements DurableLog {
   readonly #snapshots: SnapshotStore;
   readonly #view: LogView;
   readonly #writer: LogWriter;
-  readonly #onFatal: (error: Error) => void;
+  readonly #options: LmdbStorageOptions;
   #hardState: HardState;
   #membership: MembershipRecord;
   #snapshot: Snapshot | undefined;
   #closing: Promise<void> | undefined;
+  /** The last look before the file was closed. */
+  #lastStats: EnvironmentStats | undefined;
 
   private constructor({ identity, environment, lock, loaded }: OpenedLog, options: LmdbStorageOptions) {
     this.identity = identity;
@@ -89,7 +95,7 @@ export class LmdbStorage implements DurableLog {
     this.#hardState = loaded.hardState;
     this.#membership = loaded.membership;
     this.#snapshot = loaded.snapshot;
-    this.#onFatal = options.onFatal ?? (() => {});
+    this.#options = options;
     this.#view = new LogView(
       loaded.extent.boundary,
       loaded.extent.last,
@@ -103,7 +109,7 @@ export class LmdbStorage implements DurableLog {
       garbage: loaded.garbage,
       commit: (change) => environment.write(change),
       onDurable: (index) => this.#view.markDurable(index),
-      onFatal: (error) => this.#onFatal(error),
+      onFatal: (error) => this.#reportFailure(error),
       watchdogMs: options.watchdogMs ?? DEFAULT_WATCHDOG_MS,
       clock: this.#clock,
     });
@@ -115,6 +121,17 @@ export class LmdbStorage implements DurableLog {
       lastIndex: () => this.#view.lastIndex,
       snapshot: (requestIndex, to) => this.#snapshotFor(requestIndex, to),
     };
+    options.logger?.info(
+      {
+        file: environment.file,
+        firstIndex: this.#view.firstIndex,
+        lastIndex: this.#view.lastIndex,
+        term: this.#hardState.term,
+        commit: this.#hardState.commit,
+        deadKeys: loaded.garbage.size,
+      },
+      "the log is open",
+    );
   }
 
   /**
@@ -142,7 +159,7 @@ export class LmdbStorage implements DurableLog {
   stats(): LmdbStorageStats {
     const { batches, changes, garbageKeys } = this.#writer.counts;
     return {
-      ...this.#environment.stats(),
+      ...(this.#lastStats ?? this.#environment.stats()),
       entries: Number(this.#view.lastIndex - this.#view.boundary.index),
       cachedBytes: this.#view.cachedBytes,
       batches,
@@ -152,15 +169,11 @@ export class LmdbStorage implements DurableLog {
   }
 
   async append(write: LogWrite): Promise<void> {
-    if (this.#closing !== undefined) throw this.#closed();
-    if (this.#writer.failure !== undefined) throw this.#writer.failure;
-    const lazily =
-      !write.mustSync && write.snapshot === undefined && write.entries.length === 0
-        ? write.hardState
-        : undefined;
+    this.#requireOpen();
     try {
+      const lazily = this.#mayBeWrittenLater(write);
       const change = this.#takeIn(write);
-      return lazily === undefined ? this.#writer.enqueue(change) : this.#writer.enqueueLazily(lazily);
+      return lazily ? this.#writer.enqueueLazily(this.#hardState) : this.#writer.enqueue(change);
     } catch (error) {
       const failure = error instanceof Error ? error : new Error(String(error));
       this.#writer.fail(failure);
@@ -169,13 +182,13 @@ export class LmdbStorage implements DurableLog {
   }
 
   async saveMembership(record: MembershipRecord): Promise<void> {
-    if (this.#closing !== undefined) throw this.#closed();
-    this.#membership = record;
-    return this.#writer.enqueue({ membership: record });
+    this.#requireOpen();
+    this.#membership = copyMembership(record);
+    return this.#writer.enqueue({ membership: this.#membership });
   }
 
   async compact(index: LogIndex): Promise<void> {
-    if (this.#closing !== undefined) throw this.#closed();
+    this.#requireOpen();
     if (index < this.#view.firstIndex) return;
     if (index > this.#hardState.commit || index > this.#view.lastIndex) {
       throw new InvariantViolation(
@@ -195,8 +208,10 @@ export class LmdbStorage implements DurableLog {
 
   async #close(): Promise<void> {
     await this.#writer.stop();
-    if (await this.#closesInTime()) await this.#lock.release();
-    // Otherwise a write is stuck inside lmdb: the lock stays, because that write may still come through.
+    this.#lastStats = this.#environment.stats();
+    if (await this.#closesInTime()) return this.#lock.release();
+    // The lock stays: the write that is stuck inside lmdb may still come through.
+    this.#options.logger?.error({ file: this.#environment.file }, "lmdb does not close: end the process");
   }
 
   /** After a failed write lmdb may never finish closing. */
@@ -214,6 +229,12 @@ export class LmdbStorage implements DurableLog {
         },
       );
     });
+  }
+
+  /** Whether nothing is new but the commit index, whatever the caller says. */
+  #mayBeWrittenLater({ mustSync, snapshot, entries, hardState }: LogWrite): boolean {
+    if (mustSync || snapshot !== undefined || entries.length > 0 || hardState === undefined) return false;
+    return hardState.term === this.#hardState.term && hardState.vote === this.#hardState.vote;
   }
 
   #takeIn(write: LogWrite): LogChange {
@@ -242,17 +263,21 @@ export class LmdbStorage implements DurableLog {
     return { reset, entries: write.entries, hardState, membership };
   }
 
-  /** A snapshot moves the commit index with it, whether or not the hard state says so. */
+  /** An own copy, if there is one. A snapshot moves the commit index with it, whether or not the hard state says so. */
   #nextHardState(write: LogWrite): HardState | undefined {
-    const next = write.hardState ?? this.#hardState;
-    const boundary = this.#view.boundary.index;
-    if (next.commit > this.#view.lastIndex) {
+    const before = this.#hardState;
+    const { term, vote, commit } = write.hardState ?? before;
+    if (term < before.term || commit < before.commit) {
       throw new InvariantViolation(
-        `commit ${next.commit} lies behind the last entry ${this.#view.lastIndex}`,
+        `the hard state would go back from (term ${before.term}, commit ${before.commit}) to (${term}, ${commit})`,
       );
     }
-    if (next.commit < boundary) return newHardState(next.term, next.vote, boundary);
-    return write.hardState;
+    const reached = maxOf(commit, this.#view.boundary.index);
+    if (reached > this.#view.lastIndex) {
+      throw new InvariantViolation(`commit ${reached} lies behind the last entry ${this.#view.lastIndex}`);
+    }
+    if (write.hardState === undefined && reached === commit) return undefined;
+    return newHardState(term, vote, reached);
   }
 
   #initialState(): InitialState {
@@ -275,12 +300,20 @@ export class LmdbStorage implements DurableLog {
     throw new StorageError("snapshotTemporarilyUnavailable");
   }
 
-  #closed(): StorageFault {
-    return new StorageFault("closed", {
+  #requireOpen(): void {
+    if (this.#writer.failure !== undefined) throw this.#writer.failure;
+    if (this.#closing === undefined) return;
+    throw new StorageFault("closed", {
       file: this.#environment.file,
       problem: "the log is closed",
       remedy: "open it again",
     });
+  }
+
+  #reportFailure(error: Error): void {
+    const { logger, onFatal } = this.#options;
+    logger?.error({ error }, "the log has failed: nothing will be written any more");
+    onFatal?.(error);
   }
 }
 
@@ -293,6 +326,16 @@ function membershipOf(snapshot: Snapshot, before: MembershipRecord): MembershipR
     confState: snapshot.metadata?.confState ?? newConfState(),
     index: described?.index ?? index,
     addresses: described?.addresses ?? before.addresses,
+  };
+}
+
+/** What callers keep must not be what is still to be written. */
+function copyMembership(record: MembershipRecord): MembershipRecord {
+  return {
+    $typeName: "raftnode.records.v1.MembershipRecord",
+    confState: copyConfState(confStateOf(record)),
+    index: record.index,
+    addresses: record.addresses.map((each) => ({ ...each })),
   };
 }
 

@@ -225,17 +225,17 @@ function encodeIdentity(identity: LogIdentity): Uint8Array {
   return Buffer.concat([encodeIndex(identity.nodeId), Buffer.from(identity.clusterId)]);
 }
 
-function decodeIdentity(payload: Uint8Array): LogIdentity {
+export function decodeIdentity(payload: Uint8Array): LogIdentity {
   return {
     nodeId: decodeIndex(payload.subarray(0, 8)),
     clusterId: Buffer.from(payload.subarray(8)).toString(),
   };
 }
 
-function decodeIndex(payload: Uint8Array): LogIndex {
+export function decodeIndex(payload: Uint8Array): LogIndex {
   return Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength).readBigUInt64BE(0);
 }
 
-function decodePosition(payload: Uint8Array): LogPosition {
+export function decodePosition(payload: Uint8Array): LogPosition {
   return { index: decodeIndex(payload.subarray(0, 8)), term: decodeIndex(payload.subarray(8, 16)) };
 }

@@ -119,12 +119,15 @@ export class LogWriter {
   fail(error: Error): void {
     if (this.#failure !== undefined) return;
     this.#failure = error;
-    this.#options.onFatal(error);
     const waiting = this.#queue;
     this.#queue = [];
-    for (const { reject } of waiting) reject(error);
-    this.#releaseGarbageWaiters();
-    this.#releaseIdleWaiters();
+    try {
+      this.#options.onFatal(error);
+    } finally {
+      for (const { reject } of waiting) reject(error);
+      this.#releaseGarbageWaiters();
+      this.#releaseIdleWaiters();
+    }
   }
 
   #wake(): void {

@@ -139,6 +139,8 @@ describe("an append that cannot be right", () => {
     ["has falling terms", writeOf([...entriesOf(11, 11, 2), ...entriesOf(12, 12, 1)])],
     ["replaces what is committed", writeOf(entriesOf(5, 6, 2))],
     ["commits what is not there", writeOf([], 11)],
+    ["takes a commit back", writeOf([], 4)],
+    ["goes back to an older term", writeOf([], 5, 0)],
     ["brings an older snapshot", snapshotWrite(newSnapshot(0n, 0n, newConfState()))],
   ])("because it %s is refused, and so is everything after it", async (_name, write) => {
     const dir = await temporaryFolder();
@@ -155,6 +157,13 @@ describe("an append that cannot be right", () => {
 });
 
 describe("a write that need not be on disk", () => {
+  test("waits for the disk all the same when it brings a vote", async () => {
+    const log = await openLog(await temporaryFolder(), { bootstrap: MEMBERS });
+    const hardState = newHardState(2n, 3n, 1n);
+    await log.append({ snapshot: undefined, entries: [], hardState, mustSync: false });
+    expect(log.stats().batches).toBe(1);
+  });
+
   test("costs no batch, and is there after an orderly end", async () => {
     const dir = await temporaryFolder();
     const log = await openLog(dir, { bootstrap: MEMBERS });
@@ -165,6 +174,32 @@ describe("a write that need not be on disk", () => {
     expect(log.stats().batches).toBe(batches);
     await log.close();
     expect((await openLog(dir)).storage.initialState().hardState.commit).toBe(10n);
+  });
+});
+
+describe("what is handed in", () => {
+  test("may be changed by its owner at once", async () => {
+    const dir = await temporaryFolder();
+    const log = await openLog(dir, { bootstrap: MEMBERS });
+    const record = create(MembershipRecordSchema, {
+      confState: newConfState({ voters: [1n] }),
+      index: 7n,
+      addresses: [{ id: 1n, address: "here:1" }],
+    });
+    const hardState = newHardState(5n, 2n, 1n);
+    const written = [
+      log.saveMembership(record),
+      log.append({ snapshot: undefined, entries: [], hardState, mustSync: true }),
+    ];
+    record.confState?.voters.push(9n);
+    record.addresses.length = 0;
+    hardState.vote = 9n;
+    await Promise.all(written);
+    await log.close();
+    const again = await openLog(dir);
+    expect(again.membership.confState?.voters).toEqual([1n]);
+    expect(again.membership.addresses.map(({ address }) => address)).toEqual(["here:1"]);
+    expect(again.storage.initialState().hardState.vote).toBe(2n);
   });
 });
 

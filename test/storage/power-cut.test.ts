@@ -102,7 +102,7 @@ interface Cut {
   readonly image: string;
 }
 
-/** About `count` cuts, spread over the journal, the end included. */
+/** About `count` cuts, spread over the journal; one more at its end, where nothing but what was flushed is kept. */
 async function* cuts(journal: Recording, image: string, count: number): AsyncGenerator<Cut> {
   const disk = new CachedDisk(journal.dir);
   const random = generator(SEED);
@@ -111,11 +111,14 @@ async function* cuts(journal: Recording, image: string, count: number): AsyncGen
     disk.take(each);
     if (each.kind === "said") acknowledged = Math.max(acknowledged, acknowledgedIn(each));
     const isLast = at === journal.length - 1;
-    if (!isLast && random() * journal.length > count) continue;
-    const survival = isLast ? "nothing" : (SURVIVALS[Math.floor(random() * SURVIVALS.length)] ?? "chance");
-    disk.cut(image, survival, random);
-    const context = `seed ${SEED}, after record ${at} (${each.kind}), ${survival} unflushed kept, ${acknowledged} acknowledged`;
-    yield { acknowledged, context, image };
+    const times = Math.floor(count / journal.length + random());
+    for (let time = isLast ? 0 : 1; time <= times; time += 1) {
+      const survival =
+        time === 0 ? "nothing" : (SURVIVALS[Math.floor(random() * SURVIVALS.length)] ?? "chance");
+      disk.cut(image, survival, random);
+      const context = `seed ${SEED}, after record ${at} (${each.kind}), ${survival} unflushed kept, ${acknowledged} acknowledged`;
+      yield { acknowledged, context, image };
+    }
   }
 }
 
