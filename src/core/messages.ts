@@ -98,7 +98,7 @@ export function copyConfState(confState: ConfState): ConfState {
   });
 }
 
-/** A snapshot that shares nothing changeable with the given one but the bytes of its body. */
+/** A snapshot that shares nothing changeable with the given one, its body included. */
 export function copySnapshot(snapshot: Snapshot): Snapshot {
   const { metadata } = snapshot;
   const confState = metadata?.confState;
@@ -106,17 +106,34 @@ export function copySnapshot(snapshot: Snapshot): Snapshot {
     metadata?.index ?? 0n,
     metadata?.term ?? 0n,
     confState === undefined ? newConfState() : copyConfState(confState),
-    snapshot.data,
+    ownBytes(snapshot.data),
   );
+}
+
+/** A copy of bytes that somebody else holds: he may write over them, or they are a window on a larger buffer. */
+export function ownBytes(bytes: Uint8Array): Uint8Array {
+  return bytes.length === 0 ? NO_BYTES : bytes.slice();
 }
 
 /**
  * An entry that the core may keep: frozen, because from here on the log, messages and Readys share it. An entry
- * that is frozen already is shared as it is.
+ * that is frozen already comes from a RawNode and is shared as it is.
  */
 export function frozenEntry(entry: Entry): Entry {
   if (Object.isFrozen(entry)) return entry;
-  return Object.freeze(newEntry(entry.entryType, entry.term, entry.index, entry.data, entry.context));
+  const { entryType, term, index, data, context } = entry;
+  return Object.freeze(newEntry(entryType, term, index, ownBytes(data), ownBytes(context)));
+}
+
+/** A message of which the core may keep what it likes: its maker may do with his as he pleases. */
+export function ownMessage(message: Message): Message {
+  const { entries, context } = message;
+  if (context.length === 0 && entries.every(isFrozen)) return message;
+  return { ...message, entries: entries.map(frozenEntry), context: ownBytes(context) };
+}
+
+function isFrozen(entry: Entry): boolean {
+  return Object.isFrozen(entry);
 }
 
 /** The payload that `maxUncommittedSize` counts: what the proposer sent, so that empty entries cost nothing. */

@@ -19,7 +19,16 @@ import { type Config, type ConfigInput, validateConfig } from "./config.js";
 import { ConfigInvalid } from "./errors.js";
 import type { EntryId } from "./log/raft-log.js";
 import type { GetEntriesContext, Storage } from "./log/storage.js";
-import { copySnapshot, entriesSize, NO_BYTES, newEntry, newMessage, snapshotPosition } from "./messages.js";
+import {
+  copySnapshot,
+  entriesSize,
+  NO_BYTES,
+  newEntry,
+  newMessage,
+  ownBytes,
+  ownMessage,
+  snapshotPosition,
+} from "./messages.js";
 import { maybeCommit } from "./raft/commit.js";
 import { countSelfVote, startElection } from "./raft/election.js";
 import { applyConfChange } from "./raft/membership.js";
@@ -87,7 +96,7 @@ export class RawNode {
     const initial = storage.initialState();
     this.raft = createRaft(valid, storage, initial);
     this.#previousSoftState = softStateOf(this.raft);
-    this.#previousHardState = initial.hardState;
+    this.#previousHardState = { ...initial.hardState };
     this.#commitSinceIndex = this.raft.log.applied;
   }
 
@@ -115,13 +124,7 @@ export class RawNode {
     const message = newMessage(MessageType.MsgPropose, NO_NODE);
     message.from = this.raft.id;
     message.entries = proposals.map(({ context, data }) =>
-      newEntry(
-        EntryType.EntryNormal,
-        0n,
-        0n,
-        data.slice(),
-        context.length === 0 ? NO_BYTES : context.slice(),
-      ),
+      newEntry(EntryType.EntryNormal, 0n, 0n, ownBytes(data), ownBytes(context)),
     );
     return step(this.raft, message);
   }
@@ -135,7 +138,7 @@ export class RawNode {
     const { entryType, data } = encodeConfChange(change);
     const message = newMessage(MessageType.MsgPropose, NO_NODE);
     message.from = this.raft.id;
-    message.entries = [newEntry(entryType, 0n, 0n, data, context.slice())];
+    message.entries = [newEntry(entryType, 0n, 0n, data, ownBytes(context))];
     return step(this.raft, message);
   }
 
@@ -168,7 +171,7 @@ export class RawNode {
       tell(this.raft, { type: "messageIgnored", msgType, from, reason: "malformed" });
       return ACCEPTED;
     }
-    return step(this.raft, message);
+    return step(this.raft, ownMessage(message));
   }
 
   /** Whether `ready()` would hold anything. */
@@ -214,7 +217,7 @@ export class RawNode {
     });
     return {
       number: this.#lastNumber,
-      softState,
+      softState: softState === undefined ? undefined : { ...softState },
       hardState: hardState === undefined ? undefined : { ...hardState },
       readStates,
       entries,
@@ -289,9 +292,10 @@ export class RawNode {
   /** The storage serves this Ready's data from now on; `onPersistReady` tells when it is durable. */
   advanceAppendAsync(ready: Ready): void {
     const { unstable } = this.raft.log;
-    if (ready.snapshot !== undefined) unstable.stableSnapshot(snapshotPosition(ready.snapshot).index);
-    const last = ready.entries.at(-1);
-    if (last !== undefined) unstable.stableTo(last.index, last.term);
+    // Not from its arrays: those are the embedder's, and may be empty by now.
+    const record = this.#records.find(({ number }) => number === ready.number);
+    if (record?.snapshotIndex !== undefined) unstable.stableSnapshot(record.snapshotIndex);
+    if (record?.lastEntry !== undefined) unstable.stableTo(record.lastEntry.index, record.lastEntry.term);
   }
 
   /** Everything handed out so far is applied. */
@@ -357,7 +361,7 @@ export class RawNode {
    */
   readIndex(context: Uint8Array): StepOutcome {
     const message = newMessage(MessageType.MsgReadIndex, NO_NODE);
-    message.entries = [newEntry(EntryType.EntryNormal, 0n, 0n, context.slice(), NO_BYTES)];
+    message.entries = [Object.freeze(newEntry(EntryType.EntryNormal, 0n, 0n, ownBytes(context), NO_BYTES))];
     return step(this.raft, message);
   }
 
@@ -478,7 +482,8 @@ export class RawNode {
       this.#applyingBytes += bytes;
     }
     if (raft.role.kind === "leader") raft.role.uncommitted.giveBack(entries);
-    return entries;
+    // The array may be one that the storage keeps.
+    return [...entries];
   }
 }
 

@@ -20,8 +20,12 @@ export interface ReadState {
 }
 
 /**
- * One batch of work. The arrays are the embedder's own; the entries and messages in them are frozen, because
- * several Readys, messages and the log itself share them. Bytes inside them must not be changed either.
+ * One batch of work. The arrays are the embedder's own, to be emptied or sorted. Entries and messages are frozen,
+ * because several Readys, messages and the log itself share them; for the same reason `data` and `context` of an
+ * entry must never be written over: what is sent and stored would no longer be what was proposed. (Copying those
+ * bytes each time they are handed out would double the cost of a proposal.) All other bytes are copies: contexts of
+ * messages and reads, bodies of snapshots. What goes in is copied as well: data that is proposed, and messages,
+ * unless they were handed out by a RawNode and carry nothing but its entries.
  */
 export interface Ready {
   /** Counts up by one per `ready()`; what `onPersistReady` takes. */

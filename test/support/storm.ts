@@ -55,9 +55,11 @@ class StormNode {
   storage: MemoryStorage;
   node: RawNode;
   readonly config: ConfigInput;
+  readonly #createNode: NodeFactory;
 
-  constructor(config: ConfigInput, birth: ConfState) {
+  constructor(config: ConfigInput, birth: ConfState, createNode: NodeFactory) {
     this.config = config;
+    this.#createNode = createNode;
     this.confState = birth;
     this.write((storage) => {
       if (birth.voters.length > 0)
@@ -89,13 +91,17 @@ class StormNode {
     storage.setApplied(this.applied);
     this.inProgress = [];
     this.toApply = [];
-    return [storage, new RawNode({ ...this.config, applied: this.applied }, storage)];
+    return [storage, this.#createNode({ ...this.config, applied: this.applied }, storage)];
   }
 }
+
+type NodeFactory = (config: ConfigInput, storage: MemoryStorage) => RawNode;
 
 export interface StormOptions {
   readonly seed: number;
   readonly events: number;
+  /** A RawNode that does something beside: the storm goes the same way as without it. */
+  readonly createNode?: NodeFactory;
 }
 
 export class Storm {
@@ -116,7 +122,7 @@ export class Storm {
   /** Counted, so that a storm in which nothing happened does not pass for one that was survived. */
   readonly seen = { elections: 0, commits: 0, reads: 0, crashes: 0, confChanges: 0, snapshots: 0 };
 
-  constructor({ seed }: StormOptions) {
+  constructor({ seed, createNode = (config, storage) => new RawNode(config, storage) }: StormOptions) {
     this.#seed = seed;
     this.#random = randomFrom(seed);
     this.#lossy = this.#random() * 0.2;
@@ -141,8 +147,13 @@ export class Storm {
         priority: this.#chance(0.2) ? BigInt(this.#below(3)) : 0n,
         randomInt: (min, max) => min + Math.floor(this.#random() * (max - min)),
       };
-      this.#nodes.set(id, new StormNode(config, id <= 3n ? birth : newConfState()));
+      this.#nodes.set(id, new StormNode(config, id <= 3n ? birth : newConfState(), createNode));
     }
+  }
+
+  /** What was committed, place by place: `index/term/type/data`. */
+  history(): string[] {
+    return [...this.#history].map(([index, content]) => `${index}/${content}`);
   }
 
   run(events: number): void {
@@ -169,7 +180,7 @@ export class Storm {
       if (round > 100 && this.#isInAgreement()) return;
       if (round % 40 === 39) this.#propose();
     }
-    throw new Error(`seed ${this.#seed}: no agreement 400 ticks after healing: ${this.#describe()}`);
+    throw new Error(`seed ${this.#seed}: no agreement 400 ticks after healing: ${this.describe()}`);
   }
 
   #isInAgreement(): boolean {
@@ -185,7 +196,7 @@ export class Storm {
   }
 
   /** Where everybody stands, and what the leader knows of it. */
-  #describe(): string {
+  describe(): string {
     return [...this.#nodes.values()]
       .flatMap(({ node }) => {
         const { role, term, log } = node.raft;

@@ -6,10 +6,12 @@ import { InvariantViolation, StorageError } from "../errors.js";
 import {
   copyConfState,
   copySnapshot,
+  frozenEntry,
   limitSize,
   newConfState,
   newHardState,
   newSnapshot,
+  ownBytes,
   snapshotPosition,
 } from "../messages.js";
 import { type LogIndex, maxOf, type NodeId, type Term } from "../types.js";
@@ -78,7 +80,7 @@ export class MemoryStorage implements Storage {
     }
     const index = maxOf(this.#applied ?? this.#hardState.commit, this.#boundary.index);
     if (index < requestIndex) throw new StorageError("snapshotTemporarilyUnavailable");
-    return newSnapshot(index, this.term(index), copyConfState(this.#confState), this.#snapshotData);
+    return newSnapshot(index, this.term(index), copyConfState(this.#confState), ownBytes(this.#snapshotData));
   }
 
   setHardState(hardState: HardState): void {
@@ -97,7 +99,7 @@ export class MemoryStorage implements Storage {
 
   /** What the next snapshots carry as their body. */
   setSnapshotData(data: Uint8Array): void {
-    this.#snapshotData = data;
+    this.#snapshotData = ownBytes(data);
   }
 
   /** Moves the commit index of the hard state forward. */
@@ -117,7 +119,7 @@ export class MemoryStorage implements Storage {
       );
     }
     this.#entries.length = this.#position(first.index);
-    for (const entry of entries) this.#entries.push(entry);
+    for (const entry of entries) this.#entries.push(frozenEntry(entry));
   }
 
   /**

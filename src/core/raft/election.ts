@@ -1,7 +1,7 @@
 // Elections (paper §5.2, §5.4.1; thesis §9.6): who asks for votes, who grants them, who wins.
 
 import { type Message, MessageType } from "../../gen/eraftpb_pb.js";
-import { newMessage } from "../messages.js";
+import { newMessage, ownBytes } from "../messages.js";
 import { ACCEPTED, dropped, NO_NODE, type NodeId, type StepOutcome } from "../types.js";
 import { send } from "./outbox.js";
 import { broadcastAppend } from "./replication.js";
@@ -78,7 +78,7 @@ function requestVotes(
     message.commitTerm = commitTerm;
     message.priority = settings.priority;
     if (settings.priority > 0n) message.deprecatedPriority = settings.priority;
-    if (transfer) message.context = CAMPAIGN_TRANSFER;
+    if (transfer) message.context = ownBytes(CAMPAIGN_TRANSFER);
     send(raft, message);
   }
 }

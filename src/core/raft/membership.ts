@@ -47,7 +47,7 @@ export function refreshPromotable(raft: RaftState): void {
 function settleMembership(raft: RaftState): ConfState {
   refreshPromotable(raft);
   const confState = raft.tracker.toConfState();
-  tell(raft, { type: "confChanged", confState });
+  tell(raft, { type: "confChanged", confState: raft.tracker.toConfState() });
   const { role } = raft;
   if (role.kind !== "leader") return confState;
   if (!raft.promotable && raft.settings.stepDownOnRemoval) {

@@ -2,7 +2,7 @@
 // still led after the request had come, and answers; the asker serves the read once it has applied that index.
 
 import { type Message, MessageType } from "../../gen/eraftpb_pb.js";
-import { NO_BYTES, newMessage, newNormalEntry } from "../messages.js";
+import { newMessage, newNormalEntry } from "../messages.js";
 import { ACCEPTED, dropped, type LogIndex, NO_NODE, type StepOutcome } from "../types.js";
 import { send } from "./outbox.js";
 import { decodeToken, type ReadRequest } from "./read-queue.js";
@@ -77,7 +77,7 @@ function answer(raft: RaftState, request: ReadRequest, index: LogIndex): void {
     raft,
     newMessage(MessageType.MsgReadIndexResp, request.from, {
       index,
-      entries: [newNormalEntry(0n, 0n, request.context, NO_BYTES)],
+      entries: [Object.freeze(newNormalEntry(0n, 0n, request.context))],
     }),
   );
 }

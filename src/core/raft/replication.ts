@@ -3,7 +3,7 @@
 import { type Entry, MessageType } from "../../gen/eraftpb_pb.js";
 import { InvariantViolation, StorageError } from "../errors.js";
 import type { GetEntriesContext } from "../log/storage.js";
-import { entriesSize, NO_BYTES, newMessage, snapshotPosition } from "../messages.js";
+import { copySnapshot, entriesSize, NO_BYTES, newMessage, snapshotPosition } from "../messages.js";
 import type { Progress } from "../tracker/progress.js";
 import { minOf, type NodeId } from "../types.js";
 import { send } from "./outbox.js";
@@ -130,7 +130,7 @@ function sendSnapshot(raft: RaftState, to: NodeId, progress: Progress): boolean 
   if (index === 0n) throw new InvariantViolation("the storage returned an empty snapshot");
   progress.becomeSnapshot(index);
   tell(raft, { type: "snapshotSent", to, index, term });
-  send(raft, newMessage(MessageType.MsgSnapshot, to, { snapshot }));
+  send(raft, newMessage(MessageType.MsgSnapshot, to, { snapshot: copySnapshot(snapshot) }));
   return true;
 }
 
@@ -140,14 +140,13 @@ export function broadcastHeartbeat(raft: RaftState, leader: LeaderRole): void {
     raft.settings.readOnlyOption === "leaseBased"
       ? leader.reads.beginLeaseRound(leader.ticks, 2 * raft.settings.electionTick)
       : leader.reads.roundToken();
-  const context = token === undefined ? NO_BYTES : encodeToken(token);
   for (const id of raft.tracker.ids()) {
     const progress = raft.tracker.get(id);
     if (id === raft.id || progress === undefined) continue;
     const message = newMessage(MessageType.MsgHeartbeat, id);
     // Never beyond what the peer is known to hold: it could not commit that, nor must it try.
     message.commit = minOf(progress.matched, raft.log.committed);
-    message.context = context;
+    message.context = token === undefined ? NO_BYTES : encodeToken(token);
     send(raft, message);
   }
 }
