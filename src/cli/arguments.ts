@@ -54,6 +54,13 @@ export function parseNodeId(text: string): bigint {
   return id;
 }
 
+/** A position in the log. */
+export function parseIndex(text: string): bigint {
+  const index = /^\d{1,20}$/.test(text) ? BigInt(text) : MAX_UINT64 + 1n;
+  if (index > MAX_UINT64) throw new InvalidArgumentError("An index is a whole number of at least 0.");
+  return index;
+}
+
 /** A whole number between two limits, both included. */
 export function parseCount(text: string, least: number, most: number): number {
   const count = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;

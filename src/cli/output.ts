@@ -1,5 +1,7 @@
 // How results reach the terminal or a script: text for people, one JSON value a line with `--json`.
 
+import { once } from "node:events";
+
 /** Where a command writes. The tests pass their own. */
 export interface Output {
   /** One line of a result, to standard output. */
@@ -8,6 +10,8 @@ export interface Output {
   bytes(value: Uint8Array): void;
   /** One line about what is going on, to standard error: never part of a result. */
   note(text: string): void;
+  /** Resolves when what was written so far has found room: for results of any length. Absent: there is always room. */
+  drained?(): Promise<void>;
 }
 
 export const processOutput: Output = {
@@ -17,6 +21,9 @@ export const processOutput: Output = {
     if (process.stdout.isTTY) process.stdout.write("\n");
   },
   note: (text) => void process.stderr.write(`${text}\n`),
+  drained: async () => {
+    if (process.stdout.writableNeedDrain) await once(process.stdout, "drain");
+  },
 };
 
 /** One line of JSON. A `bigint` becomes a string of digits, as in the services' own JSON: numbers lose digits. */

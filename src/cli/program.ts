@@ -9,6 +9,7 @@ import { demoCommand } from "./commands/demo.js";
 import { existsCommand } from "./commands/exists.js";
 import { getCommand } from "./commands/get.js";
 import { leaderCommand } from "./commands/leader.js";
+import { logCommand } from "./commands/log.js";
 import { memberCommand } from "./commands/member.js";
 import { putCommand } from "./commands/put.js";
 import { startCommand } from "./commands/start.js";
@@ -52,6 +53,8 @@ function createProgram(output: Output, end: (status: ExitStatus) => void): Comma
   program.addCommand(statusCommand(output));
   program.addCommand(memberCommand(output));
   program.addCommand(leaderCommand(output));
+  program.commandsGroup("Repair:");
+  program.addCommand(logCommand(output, end));
   inEveryCommand(program, (command) => {
     command.exitOverride();
     command.helpCommand(false);
