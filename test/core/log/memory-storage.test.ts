@@ -160,7 +160,7 @@ describe("appending", () => {
     { why: "one in the middle", at: 4n, terms: [5n], holds: ["3/3", "4/5"] },
     { why: "at the end", at: 6n, terms: [6n], holds: ["3/3", "4/4", "5/5", "6/6"] },
     { why: "nothing", at: 9n, terms: [], holds: ["3/3", "4/4", "5/5"] },
-  ])("$why", ({ at, terms, holds }) => {
+  ])("$why leaves $holds", ({ at, terms, holds }) => {
     storage.append(entriesAt(at, ...terms));
     expect(allOf(storage)).toEqual(holds);
   });

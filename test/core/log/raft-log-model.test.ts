@@ -237,15 +237,19 @@ type Action = typeof action extends fc.Arbitrary<infer T> ? T : never;
 function take(bench: Bench, step: Action): void {
   switch (step.kind) {
     case "append":
-      return bench.append(step.back, step.right, step.rises, step.commit);
+      bench.append(step.back, step.right, step.rises, step.commit);
+      return;
     case "handOver":
-      return bench.handOver();
+      bench.handOver();
+      return;
     case "completeWrite":
-      return bench.completeWrite();
+      bench.completeWrite();
+      return;
     case "compact":
-      return bench.compact(step.back);
+      bench.compact(step.back);
+      return;
     case "restore":
-      return bench.restore(step.ahead);
+      bench.restore(step.ahead);
   }
 }
 

@@ -122,8 +122,8 @@ describe("appending", () => {
       offset: 5n,
       has: ["5/1", "6/1", "7/2", "8/2"],
     },
-    { why: "nothing", had: [1n], at: 9n, add: [], offset: 5n, has: ["5/1"] },
-  ])("$why", ({ had, at, add, offset, has }) => {
+    { why: "nowhere when there are none", had: [1n], at: 9n, add: [], offset: 5n, has: ["5/1"] },
+  ])("puts entries $why", ({ had, at, add, offset, has }) => {
     const unstable = tail(5n, had);
     unstable.truncateAndAppend(entriesAt(at, ...add));
     expect(unstable.offset).toBe(offset);
