@@ -57,13 +57,26 @@ export {
   type ClusterMember,
   type ClusterMembers,
   type ForceOptions,
-  type KvEntry,
   PlacementClient,
   type PlacementClientOptions,
+  type RangeOptions,
   type ReadOptions,
   type RequestOptions,
+  type WriteConditions,
 } from "./placement/client.js";
 export { PlacementError, type WriteOutcome } from "./placement/client-error.js";
+export type {
+  KeyedEntry,
+  KeySelection,
+  KvEntry,
+  RangePage,
+  Txn,
+  TxnCompare,
+  TxnOutcome,
+  TxnStep,
+  TxnStepResult,
+} from "./placement/client-kv.js";
+export type { WatchClientOptions, WatchedChange, WatchUpdate } from "./placement/client-watch.js";
 export {
   type PlacementConfig,
   PlacementConfigInvalid,

@@ -4,17 +4,19 @@
 // @generated from file records.proto (package raftnode.records.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import type { ConfState } from "./eraftpb_pb.js";
 import { file_eraftpb } from "./eraftpb_pb.js";
+import type { TxnRequest, TxnResponse, WriteId } from "./service_pb.js";
+import { file_service } from "./service_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file records.proto.
  */
 export const file_records: GenFile = /*@__PURE__*/
-  fileDesc("Cg1yZWNvcmRzLnByb3RvEhNyYWZ0bm9kZS5yZWNvcmRzLnYxIiwKDU1lbWJlckFkZHJlc3MSCgoCaWQYASABKAQSDwoHYWRkcmVzcxgCIAEoCSJeChFNZW1iZXJzaGlwQ29udGV4dBI1CglhZGRyZXNzZXMYASADKAsyIi5yYWZ0bm9kZS5yZWNvcmRzLnYxLk1lbWJlckFkZHJlc3MSEgoKcmVxdWVzdF9pZBgCIAEoDCKAAQoQTWVtYmVyc2hpcFJlY29yZBImCgpjb25mX3N0YXRlGAEgASgLMhIuZXJhZnRwYi5Db25mU3RhdGUSDQoFaW5kZXgYAiABKAQSNQoJYWRkcmVzc2VzGAMgAygLMiIucmFmdG5vZGUucmVjb3Jkcy52MS5NZW1iZXJBZGRyZXNzIocBChJTbmFwc2hvdERlc2NyaXB0b3ISEwoLc25hcHNob3RfaWQYASABKAkSEgoKc2l6ZV9ieXRlcxgCIAEoBBINCgVjcmMzMhgDIAEoDRI5CgptZW1iZXJzaGlwGAQgASgLMiUucmFmdG5vZGUucmVjb3Jkcy52MS5NZW1iZXJzaGlwUmVjb3JkInwKCUt2Q29tbWFuZBIuCgNzZXQYASABKAsyHy5yYWZ0bm9kZS5yZWNvcmRzLnYxLlNldENvbW1hbmRIABI0CgZkZWxldGUYAiABKAsyIi5yYWZ0bm9kZS5yZWNvcmRzLnYxLkRlbGV0ZUNvbW1hbmRIAEIJCgdjb21tYW5kIigKClNldENvbW1hbmQSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgMIhwKDURlbGV0ZUNvbW1hbmQSCwoDa2V5GAEgASgJIj8KCEt2UmVzdWx0EhAKCHJldmlzaW9uGAEgASgEEg8KB2V4aXN0ZWQYAiABKAgSEAoIcmVqZWN0ZWQYAyABKAkiWQoIS3ZSZWNvcmQSDQoFdmFsdWUYASABKAwSFwoPY3JlYXRlX3JldmlzaW9uGAIgASgEEhQKDG1vZF9yZXZpc2lvbhgDIAEoBBIPCgd2ZXJzaW9uGAQgASgEIk0KDEt2U3RvcmVTdGF0ZRIVCg1hcHBsaWVkX2luZGV4GAEgASgEEhAKCHJldmlzaW9uGAIgASgEEhQKDHJlY29yZF9jb3VudBgDIAEoBCJcChBLdlNuYXBzaG90SGVhZGVyEhYKDmZvcm1hdF92ZXJzaW9uGAEgASgNEjAKBXN0YXRlGAIgASgLMiEucmFmdG5vZGUucmVjb3Jkcy52MS5LdlN0b3JlU3RhdGUiKQoRS3ZTbmFwc2hvdFRyYWlsZXISFAoMcmVjb3JkX2NvdW50GAEgASgEYgZwcm90bzM", [file_eraftpb]);
+  fileDesc("Cg1yZWNvcmRzLnByb3RvEhNyYWZ0bm9kZS5yZWNvcmRzLnYxIiwKDU1lbWJlckFkZHJlc3MSCgoCaWQYASABKAQSDwoHYWRkcmVzcxgCIAEoCSJeChFNZW1iZXJzaGlwQ29udGV4dBI1CglhZGRyZXNzZXMYASADKAsyIi5yYWZ0bm9kZS5yZWNvcmRzLnYxLk1lbWJlckFkZHJlc3MSEgoKcmVxdWVzdF9pZBgCIAEoDCKAAQoQTWVtYmVyc2hpcFJlY29yZBImCgpjb25mX3N0YXRlGAEgASgLMhIuZXJhZnRwYi5Db25mU3RhdGUSDQoFaW5kZXgYAiABKAQSNQoJYWRkcmVzc2VzGAMgAygLMiIucmFmdG5vZGUucmVjb3Jkcy52MS5NZW1iZXJBZGRyZXNzIocBChJTbmFwc2hvdERlc2NyaXB0b3ISEwoLc25hcHNob3RfaWQYASABKAkSEgoKc2l6ZV9ieXRlcxgCIAEoBBINCgVjcmMzMhgDIAEoDRI5CgptZW1iZXJzaGlwGAQgASgLMiUucmFmdG5vZGUucmVjb3Jkcy52MS5NZW1iZXJzaGlwUmVjb3JkIswBCglLdkNvbW1hbmQSLgoDc2V0GAEgASgLMh8ucmFmdG5vZGUucmVjb3Jkcy52MS5TZXRDb21tYW5kSAASNAoGZGVsZXRlGAIgASgLMiIucmFmdG5vZGUucmVjb3Jkcy52MS5EZWxldGVDb21tYW5kSAASJgoDdHhuGAMgASgLMhcucmFmdG5vZGUudjEuVHhuUmVxdWVzdEgAEiYKCHdyaXRlX2lkGA8gASgLMhQucmFmdG5vZGUudjEuV3JpdGVJZEIJCgdjb21tYW5kIloKClNldENvbW1hbmQSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgMEhwKD2lmX21vZF9yZXZpc2lvbhgDIAEoBEgAiAEBQhIKEF9pZl9tb2RfcmV2aXNpb24iTgoNRGVsZXRlQ29tbWFuZBILCgNrZXkYASABKAkSHAoPaWZfbW9kX3JldmlzaW9uGAIgASgESACIAQFCEgoQX2lmX21vZF9yZXZpc2lvbiLLAQoIS3ZSZXN1bHQSEAoIcmV2aXNpb24YASABKAQSDwoHZXhpc3RlZBgCIAEoCBIQCghyZWplY3RlZBgDIAEoCRIPCgdyZWZ1c2VkGAQgASgIEhQKDG1vZF9yZXZpc2lvbhgFIAEoBBIlCgN0eG4YBiABKAsyGC5yYWZ0bm9kZS52MS5UeG5SZXNwb25zZRI8Cg9zZXNzaW9uX3Byb2JsZW0YByABKA4yIy5yYWZ0bm9kZS5yZWNvcmRzLnYxLlNlc3Npb25Qcm9ibGVtIpgBCglLdlNlc3Npb24SEQoJY2xpZW50X2lkGAEgASgMEhYKDmZpbmlzaGVkX2JlbG93GAIgASgEEhIKCmxhc3RfaW5kZXgYAyABKAQSFQoNbGFzdF9yZXZpc2lvbhgEIAEoBBI1CgdyZXN1bHRzGAUgAygLMiQucmFmdG5vZGUucmVjb3Jkcy52MS5LdlNlc3Npb25SZXN1bHQiMwoPS3ZTZXNzaW9uUmVzdWx0EhAKCHNlcXVlbmNlGAEgASgEEg4KBnJlc3VsdBgCIAEoDCJZCghLdlJlY29yZBINCgV2YWx1ZRgBIAEoDBIXCg9jcmVhdGVfcmV2aXNpb24YAiABKAQSFAoMbW9kX3JldmlzaW9uGAMgASgEEg8KB3ZlcnNpb24YBCABKAQigAEKDEt2U3RvcmVTdGF0ZRIVCg1hcHBsaWVkX2luZGV4GAEgASgEEhAKCHJldmlzaW9uGAIgASgEEhQKDHJlY29yZF9jb3VudBgDIAEoBBIVCg1zZXNzaW9uX2NvdW50GAQgASgEEhoKEmZvcmdvdHRlbl9yZXZpc2lvbhgFIAEoBCJcChBLdlNuYXBzaG90SGVhZGVyEhYKDmZvcm1hdF92ZXJzaW9uGAEgASgNEjAKBXN0YXRlGAIgASgLMiEucmFmdG5vZGUucmVjb3Jkcy52MS5LdlN0b3JlU3RhdGUiQAoRS3ZTbmFwc2hvdFRyYWlsZXISFAoMcmVjb3JkX2NvdW50GAEgASgEEhUKDXNlc3Npb25fY291bnQYAiABKAQqaAoOU2Vzc2lvblByb2JsZW0SGAoUU0VTU0lPTl9QUk9CTEVNX05PTkUQABIbChdTRVNTSU9OX1BST0JMRU1fRVhQSVJFRBABEh8KG1NFU1NJT05fUFJPQkxFTV9BTlNXRVJfTE9TVBACYgZwcm90bzM", [file_eraftpb, file_service]);
 
 /**
  * Where a member is reached.
@@ -154,7 +156,22 @@ export type KvCommand = Message<"raftnode.records.v1.KvCommand"> & {
      */
     value: DeleteCommand;
     case: "delete";
+  } | {
+    /**
+     * Without its write id.
+     *
+     * @generated from field: raftnode.v1.TxnRequest txn = 3;
+     */
+    value: TxnRequest;
+    case: "txn";
   } | { case: undefined; value?: undefined };
+
+  /**
+   * Absent: applied as often as it stands in the log.
+   *
+   * @generated from field: raftnode.v1.WriteId write_id = 15;
+   */
+  writeId?: WriteId | undefined;
 };
 
 /**
@@ -177,6 +194,13 @@ export type SetCommand = Message<"raftnode.records.v1.SetCommand"> & {
    * @generated from field: bytes value = 2;
    */
   value: Uint8Array;
+
+  /**
+   * Only if the key was last written at this revision; 0: only if it does not exist.
+   *
+   * @generated from field: optional uint64 if_mod_revision = 3;
+   */
+  ifModRevision?: bigint | undefined;
 };
 
 /**
@@ -194,6 +218,13 @@ export type DeleteCommand = Message<"raftnode.records.v1.DeleteCommand"> & {
    * @generated from field: string key = 1;
    */
   key: string;
+
+  /**
+   * Only if the key was last written at this revision.
+   *
+   * @generated from field: optional uint64 if_mod_revision = 2;
+   */
+  ifModRevision?: bigint | undefined;
 };
 
 /**
@@ -229,6 +260,32 @@ export type KvResult = Message<"raftnode.records.v1.KvResult"> & {
    * @generated from field: string rejected = 3;
    */
   rejected: string;
+
+  /**
+   * The condition did not hold; nothing was changed.
+   *
+   * @generated from field: bool refused = 4;
+   */
+  refused: boolean;
+
+  /**
+   * Set: of the key, after the command; 0: it does not exist.
+   *
+   * @generated from field: uint64 mod_revision = 5;
+   */
+  modRevision: bigint;
+
+  /**
+   * @generated from field: raftnode.v1.TxnResponse txn = 6;
+   */
+  txn?: TxnResponse | undefined;
+
+  /**
+   * Why the write id cannot be honoured; nothing was changed.
+   *
+   * @generated from field: raftnode.records.v1.SessionProblem session_problem = 7;
+   */
+  sessionProblem: SessionProblem;
 };
 
 /**
@@ -237,6 +294,73 @@ export type KvResult = Message<"raftnode.records.v1.KvResult"> & {
  */
 export const KvResultSchema: GenMessage<KvResult> = /*@__PURE__*/
   messageDesc(file_records, 7);
+
+/**
+ * What the store remembers of a client, so that its writes take effect once.
+ *
+ * @generated from message raftnode.records.v1.KvSession
+ */
+export type KvSession = Message<"raftnode.records.v1.KvSession"> & {
+  /**
+   * @generated from field: bytes client_id = 1;
+   */
+  clientId: Uint8Array;
+
+  /**
+   * Sequences below have ended; a command that comes with one is late.
+   *
+   * @generated from field: uint64 finished_below = 2;
+   */
+  finishedBelow: bigint;
+
+  /**
+   * The log index and the store's revision after the last write of this client.
+   *
+   * @generated from field: uint64 last_index = 3;
+   */
+  lastIndex: bigint;
+
+  /**
+   * @generated from field: uint64 last_revision = 4;
+   */
+  lastRevision: bigint;
+
+  /**
+   * @generated from field: repeated raftnode.records.v1.KvSessionResult results = 5;
+   */
+  results: KvSessionResult[];
+};
+
+/**
+ * Describes the message raftnode.records.v1.KvSession.
+ * Use `create(KvSessionSchema)` to create a new message.
+ */
+export const KvSessionSchema: GenMessage<KvSession> = /*@__PURE__*/
+  messageDesc(file_records, 8);
+
+/**
+ * @generated from message raftnode.records.v1.KvSessionResult
+ */
+export type KvSessionResult = Message<"raftnode.records.v1.KvSessionResult"> & {
+  /**
+   * @generated from field: uint64 sequence = 1;
+   */
+  sequence: bigint;
+
+  /**
+   * An encoded KvResult.
+   *
+   * @generated from field: bytes result = 2;
+   */
+  result: Uint8Array;
+};
+
+/**
+ * Describes the message raftnode.records.v1.KvSessionResult.
+ * Use `create(KvSessionResultSchema)` to create a new message.
+ */
+export const KvSessionResultSchema: GenMessage<KvSessionResult> = /*@__PURE__*/
+  messageDesc(file_records, 9);
 
 /**
  * What the store keeps under a key.
@@ -270,7 +394,7 @@ export type KvRecord = Message<"raftnode.records.v1.KvRecord"> & {
  * Use `create(KvRecordSchema)` to create a new message.
  */
 export const KvRecordSchema: GenMessage<KvRecord> = /*@__PURE__*/
-  messageDesc(file_records, 8);
+  messageDesc(file_records, 10);
 
 /**
  * What the store knows about itself; written in the same transaction as the records that it describes.
@@ -296,6 +420,18 @@ export type KvStoreState = Message<"raftnode.records.v1.KvStoreState"> & {
    * @generated from field: uint64 record_count = 3;
    */
   recordCount: bigint;
+
+  /**
+   * @generated from field: uint64 session_count = 4;
+   */
+  sessionCount: bigint;
+
+  /**
+   * The highest `last_revision` of all sessions that were forgotten.
+   *
+   * @generated from field: uint64 forgotten_revision = 5;
+   */
+  forgottenRevision: bigint;
 };
 
 /**
@@ -303,7 +439,7 @@ export type KvStoreState = Message<"raftnode.records.v1.KvStoreState"> & {
  * Use `create(KvStoreStateSchema)` to create a new message.
  */
 export const KvStoreStateSchema: GenMessage<KvStoreState> = /*@__PURE__*/
-  messageDesc(file_records, 9);
+  messageDesc(file_records, 11);
 
 /**
  * The first frame of a snapshot body.
@@ -312,7 +448,7 @@ export const KvStoreStateSchema: GenMessage<KvStoreState> = /*@__PURE__*/
  */
 export type KvSnapshotHeader = Message<"raftnode.records.v1.KvSnapshotHeader"> & {
   /**
-   * 1. A reader refuses what it does not know.
+   * 2; 1 has no sessions. A reader refuses what it does not know.
    *
    * @generated from field: uint32 format_version = 1;
    */
@@ -329,7 +465,7 @@ export type KvSnapshotHeader = Message<"raftnode.records.v1.KvSnapshotHeader"> &
  * Use `create(KvSnapshotHeaderSchema)` to create a new message.
  */
 export const KvSnapshotHeaderSchema: GenMessage<KvSnapshotHeader> = /*@__PURE__*/
-  messageDesc(file_records, 10);
+  messageDesc(file_records, 12);
 
 /**
  * The last frame of a snapshot body: without it the body is incomplete.
@@ -341,6 +477,11 @@ export type KvSnapshotTrailer = Message<"raftnode.records.v1.KvSnapshotTrailer">
    * @generated from field: uint64 record_count = 1;
    */
   recordCount: bigint;
+
+  /**
+   * @generated from field: uint64 session_count = 2;
+   */
+  sessionCount: bigint;
 };
 
 /**
@@ -348,5 +489,35 @@ export type KvSnapshotTrailer = Message<"raftnode.records.v1.KvSnapshotTrailer">
  * Use `create(KvSnapshotTrailerSchema)` to create a new message.
  */
 export const KvSnapshotTrailerSchema: GenMessage<KvSnapshotTrailer> = /*@__PURE__*/
-  messageDesc(file_records, 11);
+  messageDesc(file_records, 13);
+
+/**
+ * @generated from enum raftnode.records.v1.SessionProblem
+ */
+export enum SessionProblem {
+  /**
+   * @generated from enum value: SESSION_PROBLEM_NONE = 0;
+   */
+  NONE = 0,
+
+  /**
+   * What is known of this client's writes may have been forgotten: an earlier attempt may have been applied.
+   *
+   * @generated from enum value: SESSION_PROBLEM_EXPIRED = 1;
+   */
+  EXPIRED = 1,
+
+  /**
+   * An earlier attempt was applied; its answer was too large to be kept.
+   *
+   * @generated from enum value: SESSION_PROBLEM_ANSWER_LOST = 2;
+   */
+  ANSWER_LOST = 2,
+}
+
+/**
+ * Describes the enum raftnode.records.v1.SessionProblem.
+ */
+export const SessionProblemSchema: GenEnum<SessionProblem> = /*@__PURE__*/
+  enumDesc(file_records, 0);
 

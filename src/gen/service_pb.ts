@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file service.proto.
  */
 export const file_service: GenFile = /*@__PURE__*/
-  fileDesc("Cg1zZXJ2aWNlLnByb3RvEgtyYWZ0bm9kZS52MSIpChZTZW5kUmFmdE1lc3NhZ2VSZXF1ZXN0Eg8KB21lc3NhZ2UYASADKAwiGQoXU2VuZFJhZnRNZXNzYWdlUmVzcG9uc2UiLAoZU2VuZFJhZnRDb25mQ2hhbmdlUmVxdWVzdBIPCgdtZXNzYWdlGAEgASgMIjAKGlNlbmRSYWZ0Q29uZkNoYW5nZVJlc3BvbnNlEhIKCmNvbmZfc3RhdGUYASABKAwifAoWSW5zdGFsbFNuYXBzaG90UmVxdWVzdBItCgZoZWFkZXIYASABKAsyGy5yYWZ0bm9kZS52MS5TbmFwc2hvdEhlYWRlckgAEisKBWNodW5rGAIgASgLMhoucmFmdG5vZGUudjEuU25hcHNob3RDaHVua0gAQgYKBHBhcnQiMAoOU25hcHNob3RIZWFkZXISDwoHbWVzc2FnZRgBIAEoDBINCgVwcm9iZRgCIAEoCCItCg1TbmFwc2hvdENodW5rEg4KBm9mZnNldBgBIAEoBBIMCgRkYXRhGAIgASgMIjEKF0luc3RhbGxTbmFwc2hvdFJlc3BvbnNlEhYKDnJlY2VpdmVkX2J5dGVzGAEgASgEIigKClNldFJlcXVlc3QSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgMIh8KC1NldFJlc3BvbnNlEhAKCHJldmlzaW9uGAEgASgEIkwKCkdldFJlcXVlc3QSCwoDa2V5GAEgASgJEjEKC2NvbnNpc3RlbmN5GAIgASgOMhwucmFmdG5vZGUudjEuUmVhZENvbnNpc3RlbmN5ImsKC0dldFJlc3BvbnNlEg0KBWZvdW5kGAEgASgIEg0KBXZhbHVlGAIgASgMEhcKD2NyZWF0ZV9yZXZpc2lvbhgDIAEoBBIUCgxtb2RfcmV2aXNpb24YBCABKAQSDwoHdmVyc2lvbhgFIAEoBCIcCg1EZWxldGVSZXF1ZXN0EgsKA2tleRgBIAEoCSIzCg5EZWxldGVSZXNwb25zZRIPCgdkZWxldGVkGAEgASgIEhAKCHJldmlzaW9uGAIgASgEIk8KDUV4aXN0c1JlcXVlc3QSCwoDa2V5GAEgASgJEjEKC2NvbnNpc3RlbmN5GAIgASgOMhwucmFmdG5vZGUudjEuUmVhZENvbnNpc3RlbmN5IiAKDkV4aXN0c1Jlc3BvbnNlEg4KBmV4aXN0cxgBIAEoCCI2CgZNZW1iZXISCgoCaWQYASABKAQSDwoHYWRkcmVzcxgCIAEoCRIPCgdsZWFybmVyGAMgASgIIlAKCk1lbWJlcnNoaXASJAoHbWVtYmVycxgBIAMoCzITLnJhZnRub2RlLnYxLk1lbWJlchINCgVpbmRleBgCIAEoBBINCgVqb2ludBgDIAEoCCI1ChFBZGRMZWFybmVyUmVxdWVzdBIPCgdub2RlX2lkGAEgASgEEg8KB2FkZHJlc3MYAiABKAkiNwoVUHJvbW90ZUxlYXJuZXJSZXF1ZXN0Eg8KB25vZGVfaWQYASABKAQSDQoFZm9yY2UYAiABKAgiMwoRUmVtb3ZlTm9kZVJlcXVlc3QSDwoHbm9kZV9pZBgBIAEoBBINCgVmb3JjZRgCIAEoCCJBChJNZW1iZXJzaGlwUmVzcG9uc2USKwoKbWVtYmVyc2hpcBgBIAEoCzIXLnJhZnRub2RlLnYxLk1lbWJlcnNoaXAiKAoVVHJhbnNmZXJMZWFkZXJSZXF1ZXN0Eg8KB25vZGVfaWQYASABKAQiKwoWVHJhbnNmZXJMZWFkZXJSZXNwb25zZRIRCglsZWFkZXJfaWQYASABKAQiEAoOTWV0cmljc1JlcXVlc3Qi2AIKD01ldHJpY3NSZXNwb25zZRIKCgJpZBgBIAEoBBISCgpjbHVzdGVyX2lkGAIgASgJEh8KBHJvbGUYAyABKA4yES5yYWZ0bm9kZS52MS5Sb2xlEgwKBHRlcm0YBCABKAQSEQoJbGVhZGVyX2lkGAUgASgEEhMKC2ZpcnN0X2luZGV4GAYgASgEEhIKCmxhc3RfaW5kZXgYByABKAQSDgoGY29tbWl0GAggASgEEg8KB2FwcGxpZWQYCSABKAQSFgoOc25hcHNob3RfaW5kZXgYCiABKAQSKwoKbWVtYmVyc2hpcBgLIAEoCzIXLnJhZnRub2RlLnYxLk1lbWJlcnNoaXASKAoFcGVlcnMYDCADKAsyGS5yYWZ0bm9kZS52MS5QZWVyUHJvZ3Jlc3MSGQoRcGVuZGluZ19wcm9wb3NhbHMYDSABKAQSDwoHdmVyc2lvbhgOIAEoCSJ/CgxQZWVyUHJvZ3Jlc3MSCgoCaWQYASABKAQSDwoHbWF0Y2hlZBgCIAEoBBISCgpuZXh0X2luZGV4GAMgASgEEg0KBXN0YXRlGAQgASgJEhUKDXJlY2VudF9hY3RpdmUYBSABKAgSGAoQcGVuZGluZ19zbmFwc2hvdBgGIAEoBCIPCg1MZWFkZXJSZXF1ZXN0IkkKDkxlYWRlclJlc3BvbnNlEhEKCWxlYWRlcl9pZBgBIAEoBBIWCg5sZWFkZXJfYWRkcmVzcxgCIAEoCRIMCgR0ZXJtGAMgASgEIhAKDk1lbWJlcnNSZXF1ZXN0IlIKD01lbWJlcnNSZXNwb25zZRIrCgptZW1iZXJzaGlwGAEgASgLMhcucmFmdG5vZGUudjEuTWVtYmVyc2hpcBISCgpjbHVzdGVyX2lkGAIgASgJIs0BCgtFcnJvckRldGFpbBIOCgZyZWFzb24YASABKAkSEQoJbGVhZGVyX2lkGAIgASgEEhYKDmxlYWRlcl9hZGRyZXNzGAMgASgJEjEKB291dGNvbWUYBCABKA4yIC5yYWZ0bm9kZS52MS5FcnJvckRldGFpbC5PdXRjb21lIlAKB091dGNvbWUSFwoTT1VUQ09NRV9VTlNQRUNJRklFRBAAEhcKE09VVENPTUVfTk9UX0FQUExJRUQQARITCg9PVVRDT01FX1VOS05PV04QAipXCg9SZWFkQ29uc2lzdGVuY3kSIQodUkVBRF9DT05TSVNURU5DWV9MSU5FQVJJWkFCTEUQABIhCh1SRUFEX0NPTlNJU1RFTkNZX1NFUklBTElaQUJMRRABKn4KBFJvbGUSFAoQUk9MRV9VTlNQRUNJRklFRBAAEhEKDVJPTEVfRk9MTE9XRVIQARIWChJST0xFX1BSRV9DQU5ESURBVEUQAhISCg5ST0xFX0NBTkRJREFURRADEg8KC1JPTEVfTEVBREVSEAQSEAoMUk9MRV9MRUFSTkVSEAUyvQIKFlBsYWNlbWVudENlbnRlclNlcnZpY2USXAoPU2VuZFJhZnRNZXNzYWdlEiMucmFmdG5vZGUudjEuU2VuZFJhZnRNZXNzYWdlUmVxdWVzdBokLnJhZnRub2RlLnYxLlNlbmRSYWZ0TWVzc2FnZVJlc3BvbnNlEmUKElNlbmRSYWZ0Q29uZkNoYW5nZRImLnJhZnRub2RlLnYxLlNlbmRSYWZ0Q29uZkNoYW5nZVJlcXVlc3QaJy5yYWZ0bm9kZS52MS5TZW5kUmFmdENvbmZDaGFuZ2VSZXNwb25zZRJeCg9JbnN0YWxsU25hcHNob3QSIy5yYWZ0bm9kZS52MS5JbnN0YWxsU25hcHNob3RSZXF1ZXN0GiQucmFmdG5vZGUudjEuSW5zdGFsbFNuYXBzaG90UmVzcG9uc2UoATKPAgoJS3ZTZXJ2aWNlEjgKA1NldBIXLnJhZnRub2RlLnYxLlNldFJlcXVlc3QaGC5yYWZ0bm9kZS52MS5TZXRSZXNwb25zZRI9CgNHZXQSFy5yYWZ0bm9kZS52MS5HZXRSZXF1ZXN0GhgucmFmdG5vZGUudjEuR2V0UmVzcG9uc2UiA5ACARJBCgZEZWxldGUSGi5yYWZ0bm9kZS52MS5EZWxldGVSZXF1ZXN0GhsucmFmdG5vZGUudjEuRGVsZXRlUmVzcG9uc2USRgoGRXhpc3RzEhoucmFmdG5vZGUudjEuRXhpc3RzUmVxdWVzdBobLnJhZnRub2RlLnYxLkV4aXN0c1Jlc3BvbnNlIgOQAgEy4gIKEFJhZnRBZG1pblNlcnZpY2USTQoKQWRkTGVhcm5lchIeLnJhZnRub2RlLnYxLkFkZExlYXJuZXJSZXF1ZXN0Gh8ucmFmdG5vZGUudjEuTWVtYmVyc2hpcFJlc3BvbnNlElUKDlByb21vdGVMZWFybmVyEiIucmFmdG5vZGUudjEuUHJvbW90ZUxlYXJuZXJSZXF1ZXN0Gh8ucmFmdG5vZGUudjEuTWVtYmVyc2hpcFJlc3BvbnNlEk0KClJlbW92ZU5vZGUSHi5yYWZ0bm9kZS52MS5SZW1vdmVOb2RlUmVxdWVzdBofLnJhZnRub2RlLnYxLk1lbWJlcnNoaXBSZXNwb25zZRJZCg5UcmFuc2ZlckxlYWRlchIiLnJhZnRub2RlLnYxLlRyYW5zZmVyTGVhZGVyUmVxdWVzdBojLnJhZnRub2RlLnYxLlRyYW5zZmVyTGVhZGVyUmVzcG9uc2Uy8gEKElJhZnRNZXRyaWNzU2VydmljZRJJCgdNZXRyaWNzEhsucmFmdG5vZGUudjEuTWV0cmljc1JlcXVlc3QaHC5yYWZ0bm9kZS52MS5NZXRyaWNzUmVzcG9uc2UiA5ACARJGCgZMZWFkZXISGi5yYWZ0bm9kZS52MS5MZWFkZXJSZXF1ZXN0GhsucmFmdG5vZGUudjEuTGVhZGVyUmVzcG9uc2UiA5ACARJJCgdNZW1iZXJzEhsucmFmdG5vZGUudjEuTWVtYmVyc1JlcXVlc3QaHC5yYWZ0bm9kZS52MS5NZW1iZXJzUmVzcG9uc2UiA5ACAWIGcHJvdG8z");
+  fileDesc("Cg1zZXJ2aWNlLnByb3RvEgtyYWZ0bm9kZS52MSIpChZTZW5kUmFmdE1lc3NhZ2VSZXF1ZXN0Eg8KB21lc3NhZ2UYASADKAwiGQoXU2VuZFJhZnRNZXNzYWdlUmVzcG9uc2UiLAoZU2VuZFJhZnRDb25mQ2hhbmdlUmVxdWVzdBIPCgdtZXNzYWdlGAEgASgMIjAKGlNlbmRSYWZ0Q29uZkNoYW5nZVJlc3BvbnNlEhIKCmNvbmZfc3RhdGUYASABKAwifAoWSW5zdGFsbFNuYXBzaG90UmVxdWVzdBItCgZoZWFkZXIYASABKAsyGy5yYWZ0bm9kZS52MS5TbmFwc2hvdEhlYWRlckgAEisKBWNodW5rGAIgASgLMhoucmFmdG5vZGUudjEuU25hcHNob3RDaHVua0gAQgYKBHBhcnQiMAoOU25hcHNob3RIZWFkZXISDwoHbWVzc2FnZRgBIAEoDBINCgVwcm9iZRgCIAEoCCItCg1TbmFwc2hvdENodW5rEg4KBm9mZnNldBgBIAEoBBIMCgRkYXRhGAIgASgMIjEKF0luc3RhbGxTbmFwc2hvdFJlc3BvbnNlEhYKDnJlY2VpdmVkX2J5dGVzGAEgASgEIl4KB1dyaXRlSWQSEQoJY2xpZW50X2lkGAEgASgMEhAKCHNlcXVlbmNlGAIgASgEEhYKDmZpbmlzaGVkX2JlbG93GAMgASgEEhYKDmtub3duX3JldmlzaW9uGAQgASgEIo0BCgpTZXRSZXF1ZXN0EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoDBITCglpZl9hYnNlbnQYAyABKAhIABIZCg9pZl9tb2RfcmV2aXNpb24YBCABKARIABImCgh3cml0ZV9pZBgFIAEoCzIULnJhZnRub2RlLnYxLldyaXRlSWRCCwoJY29uZGl0aW9uIkYKC1NldFJlc3BvbnNlEhAKCHJldmlzaW9uGAEgASgEEg8KB3JlZnVzZWQYAiABKAgSFAoMbW9kX3JldmlzaW9uGAMgASgEImYKCkdldFJlcXVlc3QSCwoDa2V5GAEgASgJEjEKC2NvbnNpc3RlbmN5GAIgASgOMhwucmFmdG5vZGUudjEuUmVhZENvbnNpc3RlbmN5EhgKEG1heF9zdGFsZW5lc3NfbXMYAyABKA0ifQoLR2V0UmVzcG9uc2USDQoFZm91bmQYASABKAgSDQoFdmFsdWUYAiABKAwSFwoPY3JlYXRlX3JldmlzaW9uGAMgASgEEhQKDG1vZF9yZXZpc2lvbhgEIAEoBBIPCgd2ZXJzaW9uGAUgASgEEhAKCHJldmlzaW9uGAYgASgEInYKDURlbGV0ZVJlcXVlc3QSCwoDa2V5GAEgASgJEhwKD2lmX21vZF9yZXZpc2lvbhgCIAEoBEgAiAEBEiYKCHdyaXRlX2lkGAMgASgLMhQucmFmdG5vZGUudjEuV3JpdGVJZEISChBfaWZfbW9kX3JldmlzaW9uIkQKDkRlbGV0ZVJlc3BvbnNlEg8KB2RlbGV0ZWQYASABKAgSEAoIcmV2aXNpb24YAiABKAQSDwoHcmVmdXNlZBgDIAEoCCJpCg1FeGlzdHNSZXF1ZXN0EgsKA2tleRgBIAEoCRIxCgtjb25zaXN0ZW5jeRgCIAEoDjIcLnJhZnRub2RlLnYxLlJlYWRDb25zaXN0ZW5jeRIYChBtYXhfc3RhbGVuZXNzX21zGAMgASgNIjIKDkV4aXN0c1Jlc3BvbnNlEg4KBmV4aXN0cxgBIAEoCBIQCghyZXZpc2lvbhgCIAEoBCJmCghLZXlWYWx1ZRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAwSFwoPY3JlYXRlX3JldmlzaW9uGAMgASgEEhQKDG1vZF9yZXZpc2lvbhgEIAEoBBIPCgd2ZXJzaW9uGAUgASgEImIKCEtleVJhbmdlEg0KA2tleRgBIAEoCUgAEhAKBnByZWZpeBgCIAEoCUgAEiwKCGludGVydmFsGAMgASgLMhgucmFmdG5vZGUudjEuS2V5SW50ZXJ2YWxIAEIHCgVyYW5nZSIpCgtLZXlJbnRlcnZhbBINCgVzdGFydBgBIAEoCRILCgNlbmQYAiABKAkiyQEKDFJhbmdlUmVxdWVzdBIkCgVyYW5nZRgBIAEoCzIVLnJhZnRub2RlLnYxLktleVJhbmdlEg0KBWxpbWl0GAIgASgNEhIKCnBhZ2VfdG9rZW4YAyABKAwSEQoJa2V5c19vbmx5GAQgASgIEjEKC2NvbnNpc3RlbmN5GAUgASgOMhwucmFmdG5vZGUudjEuUmVhZENvbnNpc3RlbmN5EhgKEG1heF9zdGFsZW5lc3NfbXMYBiABKA0SEAoIcmV2aXNpb24YByABKAQiYgoNUmFuZ2VSZXNwb25zZRImCgdlbnRyaWVzGAEgAygLMhUucmFmdG5vZGUudjEuS2V5VmFsdWUSEAoIcmV2aXNpb24YAiABKAQSFwoPbmV4dF9wYWdlX3Rva2VuGAMgASgMIrMBCgpUeG5SZXF1ZXN0EiUKB2NvbXBhcmUYASADKAsyFC5yYWZ0bm9kZS52MS5Db21wYXJlEioKB3N1Y2Nlc3MYAiADKAsyGS5yYWZ0bm9kZS52MS5UeG5PcGVyYXRpb24SKgoHZmFpbHVyZRgDIAMoCzIZLnJhZnRub2RlLnYxLlR4bk9wZXJhdGlvbhImCgh3cml0ZV9pZBgEIAEoCzIULnJhZnRub2RlLnYxLldyaXRlSWQimwIKB0NvbXBhcmUSCwoDa2V5GAEgASgJEi8KCHJlbGF0aW9uGAIgASgOMh0ucmFmdG5vZGUudjEuQ29tcGFyZS5SZWxhdGlvbhIRCgd2ZXJzaW9uGAMgASgESAASGQoPY3JlYXRlX3JldmlzaW9uGAQgASgESAASFgoMbW9kX3JldmlzaW9uGAUgASgESAASDwoFdmFsdWUYBiABKAxIABIQCgZleGlzdHMYByABKAhIACJfCghSZWxhdGlvbhISCg5SRUxBVElPTl9FUVVBTBAAEhYKElJFTEFUSU9OX05PVF9FUVVBTBABEhEKDVJFTEFUSU9OX0xFU1MQAhIUChBSRUxBVElPTl9HUkVBVEVSEANCCAoGdGFyZ2V0IrUBCgxUeG5PcGVyYXRpb24SIgoDc2V0GAEgASgLMhMucmFmdG5vZGUudjEuVHhuU2V0SAASKAoGZGVsZXRlGAIgASgLMhYucmFmdG5vZGUudjEuVHhuRGVsZXRlSAASIgoDZ2V0GAMgASgLMhMucmFmdG5vZGUudjEuVHhuR2V0SAASJgoFcmFuZ2UYBCABKAsyFS5yYWZ0bm9kZS52MS5UeG5SYW5nZUgAQgsKCW9wZXJhdGlvbiIkCgZUeG5TZXQSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgMIhgKCVR4bkRlbGV0ZRILCgNrZXkYASABKAkiFQoGVHhuR2V0EgsKA2tleRgBIAEoCSJSCghUeG5SYW5nZRIkCgVyYW5nZRgBIAEoCzIVLnJhZnRub2RlLnYxLktleVJhbmdlEg0KBWxpbWl0GAIgASgNEhEKCWtleXNfb25seRgDIAEoCCJbCgtUeG5SZXNwb25zZRIRCglzdWNjZWVkZWQYASABKAgSEAoIcmV2aXNpb24YAiABKAQSJwoHcmVzdWx0cxgDIAMoCzIWLnJhZnRub2RlLnYxLlR4blJlc3VsdCLHAQoJVHhuUmVzdWx0EigKA3NldBgBIAEoCzIZLnJhZnRub2RlLnYxLlR4blNldFJlc3VsdEgAEi4KBmRlbGV0ZRgCIAEoCzIcLnJhZnRub2RlLnYxLlR4bkRlbGV0ZVJlc3VsdEgAEigKA2dldBgDIAEoCzIZLnJhZnRub2RlLnYxLlR4bkdldFJlc3VsdEgAEiwKBXJhbmdlGAQgASgLMhsucmFmdG5vZGUudjEuVHhuUmFuZ2VSZXN1bHRIAEIICgZyZXN1bHQiHwoMVHhuU2V0UmVzdWx0Eg8KB2V4aXN0ZWQYASABKAgiIgoPVHhuRGVsZXRlUmVzdWx0Eg8KB2RlbGV0ZWQYASABKAgiNAoMVHhuR2V0UmVzdWx0EiQKBWVudHJ5GAEgASgLMhUucmFmdG5vZGUudjEuS2V5VmFsdWUiRgoOVHhuUmFuZ2VSZXN1bHQSJgoHZW50cmllcxgBIAMoCzIVLnJhZnRub2RlLnYxLktleVZhbHVlEgwKBG1vcmUYAiABKAgiggEKDFdhdGNoUmVxdWVzdBIkCgVyYW5nZRgBIAEoCzIVLnJhZnRub2RlLnYxLktleVJhbmdlEhUKDWZyb21fcmV2aXNpb24YAiABKAQSFwoPcHJldmlvdXNfdmFsdWVzGAMgASgIEhwKFHByb2dyZXNzX2ludGVydmFsX21zGAQgASgNIkoKDVdhdGNoUmVzcG9uc2USEAoIcmV2aXNpb24YASABKAQSJwoGZXZlbnRzGAIgAygLMhcucmFmdG5vZGUudjEuV2F0Y2hFdmVudCLeAQoKV2F0Y2hFdmVudBIqCgRraW5kGAEgASgOMhwucmFmdG5vZGUudjEuV2F0Y2hFdmVudC5LaW5kEiQKBWVudHJ5GAIgASgLMhUucmFmdG5vZGUudjEuS2V5VmFsdWUSJwoIcHJldmlvdXMYAyABKAsyFS5yYWZ0bm9kZS52MS5LZXlWYWx1ZRIYChBwcmV2aW91c19vbWl0dGVkGAQgASgIIjsKBEtpbmQSFAoQS0lORF9VTlNQRUNJRklFRBAAEgwKCEtJTkRfU0VUEAESDwoLS0lORF9ERUxFVEUQAiIfCgxXcml0ZVJlcXVlc3QSDwoHY29tbWFuZBgBIAEoDCIuCg1Xcml0ZVJlc3BvbnNlEg4KBnJlc3VsdBgBIAEoDBINCgVpbmRleBgCIAEoBCJpCgtSZWFkUmVxdWVzdBINCgVxdWVyeRgBIAEoDBIxCgtjb25zaXN0ZW5jeRgCIAEoDjIcLnJhZnRub2RlLnYxLlJlYWRDb25zaXN0ZW5jeRIYChBtYXhfc3RhbGVuZXNzX21zGAMgASgNIi8KDFJlYWRSZXNwb25zZRIOCgZyZXN1bHQYASABKAwSDwoHYXBwbGllZBgCIAEoBCI2CgZNZW1iZXISCgoCaWQYASABKAQSDwoHYWRkcmVzcxgCIAEoCRIPCgdsZWFybmVyGAMgASgIIlAKCk1lbWJlcnNoaXASJAoHbWVtYmVycxgBIAMoCzITLnJhZnRub2RlLnYxLk1lbWJlchINCgVpbmRleBgCIAEoBBINCgVqb2ludBgDIAEoCCI1ChFBZGRMZWFybmVyUmVxdWVzdBIPCgdub2RlX2lkGAEgASgEEg8KB2FkZHJlc3MYAiABKAkiNwoVUHJvbW90ZUxlYXJuZXJSZXF1ZXN0Eg8KB25vZGVfaWQYASABKAQSDQoFZm9yY2UYAiABKAgiMwoRUmVtb3ZlTm9kZVJlcXVlc3QSDwoHbm9kZV9pZBgBIAEoBBINCgVmb3JjZRgCIAEoCCJBChJNZW1iZXJzaGlwUmVzcG9uc2USKwoKbWVtYmVyc2hpcBgBIAEoCzIXLnJhZnRub2RlLnYxLk1lbWJlcnNoaXAiKAoVVHJhbnNmZXJMZWFkZXJSZXF1ZXN0Eg8KB25vZGVfaWQYASABKAQiKwoWVHJhbnNmZXJMZWFkZXJSZXNwb25zZRIRCglsZWFkZXJfaWQYASABKAQiEAoOTWV0cmljc1JlcXVlc3Qi2AIKD01ldHJpY3NSZXNwb25zZRIKCgJpZBgBIAEoBBISCgpjbHVzdGVyX2lkGAIgASgJEh8KBHJvbGUYAyABKA4yES5yYWZ0bm9kZS52MS5Sb2xlEgwKBHRlcm0YBCABKAQSEQoJbGVhZGVyX2lkGAUgASgEEhMKC2ZpcnN0X2luZGV4GAYgASgEEhIKCmxhc3RfaW5kZXgYByABKAQSDgoGY29tbWl0GAggASgEEg8KB2FwcGxpZWQYCSABKAQSFgoOc25hcHNob3RfaW5kZXgYCiABKAQSKwoKbWVtYmVyc2hpcBgLIAEoCzIXLnJhZnRub2RlLnYxLk1lbWJlcnNoaXASKAoFcGVlcnMYDCADKAsyGS5yYWZ0bm9kZS52MS5QZWVyUHJvZ3Jlc3MSGQoRcGVuZGluZ19wcm9wb3NhbHMYDSABKAQSDwoHdmVyc2lvbhgOIAEoCSJ/CgxQZWVyUHJvZ3Jlc3MSCgoCaWQYASABKAQSDwoHbWF0Y2hlZBgCIAEoBBISCgpuZXh0X2luZGV4GAMgASgEEg0KBXN0YXRlGAQgASgJEhUKDXJlY2VudF9hY3RpdmUYBSABKAgSGAoQcGVuZGluZ19zbmFwc2hvdBgGIAEoBCIPCg1MZWFkZXJSZXF1ZXN0IkkKDkxlYWRlclJlc3BvbnNlEhEKCWxlYWRlcl9pZBgBIAEoBBIWCg5sZWFkZXJfYWRkcmVzcxgCIAEoCRIMCgR0ZXJtGAMgASgEIhAKDk1lbWJlcnNSZXF1ZXN0IlIKD01lbWJlcnNSZXNwb25zZRIrCgptZW1iZXJzaGlwGAEgASgLMhcucmFmdG5vZGUudjEuTWVtYmVyc2hpcBISCgpjbHVzdGVyX2lkGAIgASgJIuIBCgtFcnJvckRldGFpbBIOCgZyZWFzb24YASABKAkSEQoJbGVhZGVyX2lkGAIgASgEEhYKDmxlYWRlcl9hZGRyZXNzGAMgASgJEjEKB291dGNvbWUYBCABKA4yIC5yYWZ0bm9kZS52MS5FcnJvckRldGFpbC5PdXRjb21lImUKB091dGNvbWUSFwoTT1VUQ09NRV9VTlNQRUNJRklFRBAAEhcKE09VVENPTUVfTk9UX0FQUExJRUQQARITCg9PVVRDT01FX1VOS05PV04QAhITCg9PVVRDT01FX0FQUExJRUQQAyp6Cg9SZWFkQ29uc2lzdGVuY3kSIQodUkVBRF9DT05TSVNURU5DWV9MSU5FQVJJWkFCTEUQABIhCh1SRUFEX0NPTlNJU1RFTkNZX1NFUklBTElaQUJMRRABEiEKHVJFQURfQ09OU0lTVEVOQ1lfTEVBREVSX0xFQVNFEAIqfgoEUm9sZRIUChBST0xFX1VOU1BFQ0lGSUVEEAASEQoNUk9MRV9GT0xMT1dFUhABEhYKElJPTEVfUFJFX0NBTkRJREFURRACEhIKDlJPTEVfQ0FORElEQVRFEAMSDwoLUk9MRV9MRUFERVIQBBIQCgxST0xFX0xFQVJORVIQBTK9AgoWUGxhY2VtZW50Q2VudGVyU2VydmljZRJcCg9TZW5kUmFmdE1lc3NhZ2USIy5yYWZ0bm9kZS52MS5TZW5kUmFmdE1lc3NhZ2VSZXF1ZXN0GiQucmFmdG5vZGUudjEuU2VuZFJhZnRNZXNzYWdlUmVzcG9uc2USZQoSU2VuZFJhZnRDb25mQ2hhbmdlEiYucmFmdG5vZGUudjEuU2VuZFJhZnRDb25mQ2hhbmdlUmVxdWVzdBonLnJhZnRub2RlLnYxLlNlbmRSYWZ0Q29uZkNoYW5nZVJlc3BvbnNlEl4KD0luc3RhbGxTbmFwc2hvdBIjLnJhZnRub2RlLnYxLkluc3RhbGxTbmFwc2hvdFJlcXVlc3QaJC5yYWZ0bm9kZS52MS5JbnN0YWxsU25hcHNob3RSZXNwb25zZSgBMtADCglLdlNlcnZpY2USOAoDU2V0EhcucmFmdG5vZGUudjEuU2V0UmVxdWVzdBoYLnJhZnRub2RlLnYxLlNldFJlc3BvbnNlEj0KA0dldBIXLnJhZnRub2RlLnYxLkdldFJlcXVlc3QaGC5yYWZ0bm9kZS52MS5HZXRSZXNwb25zZSIDkAIBEkEKBkRlbGV0ZRIaLnJhZnRub2RlLnYxLkRlbGV0ZVJlcXVlc3QaGy5yYWZ0bm9kZS52MS5EZWxldGVSZXNwb25zZRJGCgZFeGlzdHMSGi5yYWZ0bm9kZS52MS5FeGlzdHNSZXF1ZXN0GhsucmFmdG5vZGUudjEuRXhpc3RzUmVzcG9uc2UiA5ACARJDCgVSYW5nZRIZLnJhZnRub2RlLnYxLlJhbmdlUmVxdWVzdBoaLnJhZnRub2RlLnYxLlJhbmdlUmVzcG9uc2UiA5ACARI4CgNUeG4SFy5yYWZ0bm9kZS52MS5UeG5SZXF1ZXN0GhgucmFmdG5vZGUudjEuVHhuUmVzcG9uc2USQAoFV2F0Y2gSGS5yYWZ0bm9kZS52MS5XYXRjaFJlcXVlc3QaGi5yYWZ0bm9kZS52MS5XYXRjaFJlc3BvbnNlMAEylQEKEVJhZnRDbGllbnRTZXJ2aWNlEj4KBVdyaXRlEhkucmFmdG5vZGUudjEuV3JpdGVSZXF1ZXN0GhoucmFmdG5vZGUudjEuV3JpdGVSZXNwb25zZRJACgRSZWFkEhgucmFmdG5vZGUudjEuUmVhZFJlcXVlc3QaGS5yYWZ0bm9kZS52MS5SZWFkUmVzcG9uc2UiA5ACATLiAgoQUmFmdEFkbWluU2VydmljZRJNCgpBZGRMZWFybmVyEh4ucmFmdG5vZGUudjEuQWRkTGVhcm5lclJlcXVlc3QaHy5yYWZ0bm9kZS52MS5NZW1iZXJzaGlwUmVzcG9uc2USVQoOUHJvbW90ZUxlYXJuZXISIi5yYWZ0bm9kZS52MS5Qcm9tb3RlTGVhcm5lclJlcXVlc3QaHy5yYWZ0bm9kZS52MS5NZW1iZXJzaGlwUmVzcG9uc2USTQoKUmVtb3ZlTm9kZRIeLnJhZnRub2RlLnYxLlJlbW92ZU5vZGVSZXF1ZXN0Gh8ucmFmdG5vZGUudjEuTWVtYmVyc2hpcFJlc3BvbnNlElkKDlRyYW5zZmVyTGVhZGVyEiIucmFmdG5vZGUudjEuVHJhbnNmZXJMZWFkZXJSZXF1ZXN0GiMucmFmdG5vZGUudjEuVHJhbnNmZXJMZWFkZXJSZXNwb25zZTLyAQoSUmFmdE1ldHJpY3NTZXJ2aWNlEkkKB01ldHJpY3MSGy5yYWZ0bm9kZS52MS5NZXRyaWNzUmVxdWVzdBocLnJhZnRub2RlLnYxLk1ldHJpY3NSZXNwb25zZSIDkAIBEkYKBkxlYWRlchIaLnJhZnRub2RlLnYxLkxlYWRlclJlcXVlc3QaGy5yYWZ0bm9kZS52MS5MZWFkZXJSZXNwb25zZSIDkAIBEkkKB01lbWJlcnMSGy5yYWZ0bm9kZS52MS5NZW1iZXJzUmVxdWVzdBocLnJhZnRub2RlLnYxLk1lbWJlcnNSZXNwb25zZSIDkAIBYgZwcm90bzM");
 
 /**
  * @generated from message raftnode.v1.SendRaftMessageRequest
@@ -183,6 +183,48 @@ export const InstallSnapshotResponseSchema: GenMessage<InstallSnapshotResponse> 
   messageDesc(file_service, 7);
 
 /**
+ * Makes a write that is sent several times take effect once: the first result is what every attempt gets.
+ *
+ * @generated from message raftnode.v1.WriteId
+ */
+export type WriteId = Message<"raftnode.v1.WriteId"> & {
+  /**
+   * 16 random bytes, chosen once per client.
+   *
+   * @generated from field: bytes client_id = 1;
+   */
+  clientId: Uint8Array;
+
+  /**
+   * From 1 on, another for each write of the client, the same for all attempts of one write.
+   *
+   * @generated from field: uint64 sequence = 2;
+   */
+  sequence: bigint;
+
+  /**
+   * Every write of this client with a lower sequence has ended: its result is not kept any longer.
+   *
+   * @generated from field: uint64 finished_below = 3;
+   */
+  finishedBelow: bigint;
+
+  /**
+   * The highest revision of the store that the client knew before the first attempt; 0: none.
+   *
+   * @generated from field: uint64 known_revision = 4;
+   */
+  knownRevision: bigint;
+};
+
+/**
+ * Describes the message raftnode.v1.WriteId.
+ * Use `create(WriteIdSchema)` to create a new message.
+ */
+export const WriteIdSchema: GenMessage<WriteId> = /*@__PURE__*/
+  messageDesc(file_service, 8);
+
+/**
  * @generated from message raftnode.v1.SetRequest
  */
 export type SetRequest = Message<"raftnode.v1.SetRequest"> & {
@@ -197,6 +239,34 @@ export type SetRequest = Message<"raftnode.v1.SetRequest"> & {
    * @generated from field: bytes value = 2;
    */
   value: Uint8Array;
+
+  /**
+   * Absent: set whatever is there.
+   *
+   * @generated from oneof raftnode.v1.SetRequest.condition
+   */
+  condition: {
+    /**
+     * Only if the key does not exist. False is the same as no condition.
+     *
+     * @generated from field: bool if_absent = 3;
+     */
+    value: boolean;
+    case: "ifAbsent";
+  } | {
+    /**
+     * Only if the key was last written at this revision; 0: only if it does not exist.
+     *
+     * @generated from field: uint64 if_mod_revision = 4;
+     */
+    value: bigint;
+    case: "ifModRevision";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * @generated from field: raftnode.v1.WriteId write_id = 5;
+   */
+  writeId?: WriteId | undefined;
 };
 
 /**
@@ -204,18 +274,32 @@ export type SetRequest = Message<"raftnode.v1.SetRequest"> & {
  * Use `create(SetRequestSchema)` to create a new message.
  */
 export const SetRequestSchema: GenMessage<SetRequest> = /*@__PURE__*/
-  messageDesc(file_service, 8);
+  messageDesc(file_service, 9);
 
 /**
  * @generated from message raftnode.v1.SetResponse
  */
 export type SetResponse = Message<"raftnode.v1.SetResponse"> & {
   /**
-   * The revision of the store that this write created.
+   * The revision of the store after the request: the one that this write created, unless it was refused.
    *
    * @generated from field: uint64 revision = 1;
    */
   revision: bigint;
+
+  /**
+   * The condition did not hold: nothing was changed.
+   *
+   * @generated from field: bool refused = 2;
+   */
+  refused: boolean;
+
+  /**
+   * Of the key, after the request; 0: it does not exist.
+   *
+   * @generated from field: uint64 mod_revision = 3;
+   */
+  modRevision: bigint;
 };
 
 /**
@@ -223,7 +307,7 @@ export type SetResponse = Message<"raftnode.v1.SetResponse"> & {
  * Use `create(SetResponseSchema)` to create a new message.
  */
 export const SetResponseSchema: GenMessage<SetResponse> = /*@__PURE__*/
-  messageDesc(file_service, 9);
+  messageDesc(file_service, 10);
 
 /**
  * @generated from message raftnode.v1.GetRequest
@@ -238,6 +322,13 @@ export type GetRequest = Message<"raftnode.v1.GetRequest"> & {
    * @generated from field: raftnode.v1.ReadConsistency consistency = 2;
    */
   consistency: ReadConsistency;
+
+  /**
+   * SERIALIZABLE only: not staler than this. 0: any age.
+   *
+   * @generated from field: uint32 max_staleness_ms = 3;
+   */
+  maxStalenessMs: number;
 };
 
 /**
@@ -245,7 +336,7 @@ export type GetRequest = Message<"raftnode.v1.GetRequest"> & {
  * Use `create(GetRequestSchema)` to create a new message.
  */
 export const GetRequestSchema: GenMessage<GetRequest> = /*@__PURE__*/
-  messageDesc(file_service, 10);
+  messageDesc(file_service, 11);
 
 /**
  * @generated from message raftnode.v1.GetResponse
@@ -277,6 +368,13 @@ export type GetResponse = Message<"raftnode.v1.GetResponse"> & {
    * @generated from field: uint64 version = 5;
    */
   version: bigint;
+
+  /**
+   * The store's revision that this answer is of.
+   *
+   * @generated from field: uint64 revision = 6;
+   */
+  revision: bigint;
 };
 
 /**
@@ -284,7 +382,7 @@ export type GetResponse = Message<"raftnode.v1.GetResponse"> & {
  * Use `create(GetResponseSchema)` to create a new message.
  */
 export const GetResponseSchema: GenMessage<GetResponse> = /*@__PURE__*/
-  messageDesc(file_service, 11);
+  messageDesc(file_service, 12);
 
 /**
  * @generated from message raftnode.v1.DeleteRequest
@@ -294,6 +392,18 @@ export type DeleteRequest = Message<"raftnode.v1.DeleteRequest"> & {
    * @generated from field: string key = 1;
    */
   key: string;
+
+  /**
+   * Only if the key was last written at this revision.
+   *
+   * @generated from field: optional uint64 if_mod_revision = 2;
+   */
+  ifModRevision?: bigint | undefined;
+
+  /**
+   * @generated from field: raftnode.v1.WriteId write_id = 3;
+   */
+  writeId?: WriteId | undefined;
 };
 
 /**
@@ -301,7 +411,7 @@ export type DeleteRequest = Message<"raftnode.v1.DeleteRequest"> & {
  * Use `create(DeleteRequestSchema)` to create a new message.
  */
 export const DeleteRequestSchema: GenMessage<DeleteRequest> = /*@__PURE__*/
-  messageDesc(file_service, 12);
+  messageDesc(file_service, 13);
 
 /**
  * @generated from message raftnode.v1.DeleteResponse
@@ -318,6 +428,13 @@ export type DeleteResponse = Message<"raftnode.v1.DeleteResponse"> & {
    * @generated from field: uint64 revision = 2;
    */
   revision: bigint;
+
+  /**
+   * The condition did not hold: nothing was changed.
+   *
+   * @generated from field: bool refused = 3;
+   */
+  refused: boolean;
 };
 
 /**
@@ -325,7 +442,7 @@ export type DeleteResponse = Message<"raftnode.v1.DeleteResponse"> & {
  * Use `create(DeleteResponseSchema)` to create a new message.
  */
 export const DeleteResponseSchema: GenMessage<DeleteResponse> = /*@__PURE__*/
-  messageDesc(file_service, 13);
+  messageDesc(file_service, 14);
 
 /**
  * @generated from message raftnode.v1.ExistsRequest
@@ -340,6 +457,13 @@ export type ExistsRequest = Message<"raftnode.v1.ExistsRequest"> & {
    * @generated from field: raftnode.v1.ReadConsistency consistency = 2;
    */
   consistency: ReadConsistency;
+
+  /**
+   * SERIALIZABLE only: not staler than this. 0: any age.
+   *
+   * @generated from field: uint32 max_staleness_ms = 3;
+   */
+  maxStalenessMs: number;
 };
 
 /**
@@ -347,7 +471,7 @@ export type ExistsRequest = Message<"raftnode.v1.ExistsRequest"> & {
  * Use `create(ExistsRequestSchema)` to create a new message.
  */
 export const ExistsRequestSchema: GenMessage<ExistsRequest> = /*@__PURE__*/
-  messageDesc(file_service, 14);
+  messageDesc(file_service, 15);
 
 /**
  * @generated from message raftnode.v1.ExistsResponse
@@ -357,6 +481,13 @@ export type ExistsResponse = Message<"raftnode.v1.ExistsResponse"> & {
    * @generated from field: bool exists = 1;
    */
   exists: boolean;
+
+  /**
+   * The store's revision that this answer is of.
+   *
+   * @generated from field: uint64 revision = 2;
+   */
+  revision: bigint;
 };
 
 /**
@@ -364,7 +495,840 @@ export type ExistsResponse = Message<"raftnode.v1.ExistsResponse"> & {
  * Use `create(ExistsResponseSchema)` to create a new message.
  */
 export const ExistsResponseSchema: GenMessage<ExistsResponse> = /*@__PURE__*/
-  messageDesc(file_service, 15);
+  messageDesc(file_service, 16);
+
+/**
+ * @generated from message raftnode.v1.KeyValue
+ */
+export type KeyValue = Message<"raftnode.v1.KeyValue"> & {
+  /**
+   * @generated from field: string key = 1;
+   */
+  key: string;
+
+  /**
+   * @generated from field: bytes value = 2;
+   */
+  value: Uint8Array;
+
+  /**
+   * @generated from field: uint64 create_revision = 3;
+   */
+  createRevision: bigint;
+
+  /**
+   * @generated from field: uint64 mod_revision = 4;
+   */
+  modRevision: bigint;
+
+  /**
+   * @generated from field: uint64 version = 5;
+   */
+  version: bigint;
+};
+
+/**
+ * Describes the message raftnode.v1.KeyValue.
+ * Use `create(KeyValueSchema)` to create a new message.
+ */
+export const KeyValueSchema: GenMessage<KeyValue> = /*@__PURE__*/
+  messageDesc(file_service, 17);
+
+/**
+ * Keys in the order of their UTF-8 bytes.
+ *
+ * @generated from message raftnode.v1.KeyRange
+ */
+export type KeyRange = Message<"raftnode.v1.KeyRange"> & {
+  /**
+   * @generated from oneof raftnode.v1.KeyRange.range
+   */
+  range: {
+    /**
+     * One key.
+     *
+     * @generated from field: string key = 1;
+     */
+    value: string;
+    case: "key";
+  } | {
+    /**
+     * Every key that begins so; empty: every key.
+     *
+     * @generated from field: string prefix = 2;
+     */
+    value: string;
+    case: "prefix";
+  } | {
+    /**
+     * @generated from field: raftnode.v1.KeyInterval interval = 3;
+     */
+    value: KeyInterval;
+    case: "interval";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message raftnode.v1.KeyRange.
+ * Use `create(KeyRangeSchema)` to create a new message.
+ */
+export const KeyRangeSchema: GenMessage<KeyRange> = /*@__PURE__*/
+  messageDesc(file_service, 18);
+
+/**
+ * @generated from message raftnode.v1.KeyInterval
+ */
+export type KeyInterval = Message<"raftnode.v1.KeyInterval"> & {
+  /**
+   * The first key; empty: from the first of all.
+   *
+   * @generated from field: string start = 1;
+   */
+  start: string;
+
+  /**
+   * The key behind the last; empty: to the last of all.
+   *
+   * @generated from field: string end = 2;
+   */
+  end: string;
+};
+
+/**
+ * Describes the message raftnode.v1.KeyInterval.
+ * Use `create(KeyIntervalSchema)` to create a new message.
+ */
+export const KeyIntervalSchema: GenMessage<KeyInterval> = /*@__PURE__*/
+  messageDesc(file_service, 19);
+
+/**
+ * @generated from message raftnode.v1.RangeRequest
+ */
+export type RangeRequest = Message<"raftnode.v1.RangeRequest"> & {
+  /**
+   * Required.
+   *
+   * @generated from field: raftnode.v1.KeyRange range = 1;
+   */
+  range?: KeyRange | undefined;
+
+  /**
+   * Entries per page, at most 10,000; 0: 1,000. A page is also cut at about 4 MiB.
+   *
+   * @generated from field: uint32 limit = 2;
+   */
+  limit: number;
+
+  /**
+   * `next_page_token` of the page before; the rest of the request as before.
+   *
+   * @generated from field: bytes page_token = 3;
+   */
+  pageToken: Uint8Array;
+
+  /**
+   * Without values.
+   *
+   * @generated from field: bool keys_only = 4;
+   */
+  keysOnly: boolean;
+
+  /**
+   * @generated from field: raftnode.v1.ReadConsistency consistency = 5;
+   */
+  consistency: ReadConsistency;
+
+  /**
+   * SERIALIZABLE only: not staler than this. 0: any age.
+   *
+   * @generated from field: uint32 max_staleness_ms = 6;
+   */
+  maxStalenessMs: number;
+
+  /**
+   * As the store was at this revision; 0: as it is. OutOfRange ("compacted") when it is too long ago.
+   *
+   * @generated from field: uint64 revision = 7;
+   */
+  revision: bigint;
+};
+
+/**
+ * Describes the message raftnode.v1.RangeRequest.
+ * Use `create(RangeRequestSchema)` to create a new message.
+ */
+export const RangeRequestSchema: GenMessage<RangeRequest> = /*@__PURE__*/
+  messageDesc(file_service, 20);
+
+/**
+ * @generated from message raftnode.v1.RangeResponse
+ */
+export type RangeResponse = Message<"raftnode.v1.RangeResponse"> & {
+  /**
+   * @generated from field: repeated raftnode.v1.KeyValue entries = 1;
+   */
+  entries: KeyValue[];
+
+  /**
+   * The store's revision that all pages are of.
+   *
+   * @generated from field: uint64 revision = 2;
+   */
+  revision: bigint;
+
+  /**
+   * Empty: this was the last page.
+   *
+   * @generated from field: bytes next_page_token = 3;
+   */
+  nextPageToken: Uint8Array;
+};
+
+/**
+ * Describes the message raftnode.v1.RangeResponse.
+ * Use `create(RangeResponseSchema)` to create a new message.
+ */
+export const RangeResponseSchema: GenMessage<RangeResponse> = /*@__PURE__*/
+  messageDesc(file_service, 21);
+
+/**
+ * @generated from message raftnode.v1.TxnRequest
+ */
+export type TxnRequest = Message<"raftnode.v1.TxnRequest"> & {
+  /**
+   * At most 128; the success list is done if all hold.
+   *
+   * @generated from field: repeated raftnode.v1.Compare compare = 1;
+   */
+  compare: Compare[];
+
+  /**
+   * At most 128 each. Operations see what those before them in the list did. A list writes no key twice.
+   *
+   * @generated from field: repeated raftnode.v1.TxnOperation success = 2;
+   */
+  success: TxnOperation[];
+
+  /**
+   * @generated from field: repeated raftnode.v1.TxnOperation failure = 3;
+   */
+  failure: TxnOperation[];
+
+  /**
+   * @generated from field: raftnode.v1.WriteId write_id = 4;
+   */
+  writeId?: WriteId | undefined;
+};
+
+/**
+ * Describes the message raftnode.v1.TxnRequest.
+ * Use `create(TxnRequestSchema)` to create a new message.
+ */
+export const TxnRequestSchema: GenMessage<TxnRequest> = /*@__PURE__*/
+  messageDesc(file_service, 22);
+
+/**
+ * A key that does not exist has version, create_revision and mod_revision 0; no comparison of its value holds.
+ *
+ * @generated from message raftnode.v1.Compare
+ */
+export type Compare = Message<"raftnode.v1.Compare"> & {
+  /**
+   * @generated from field: string key = 1;
+   */
+  key: string;
+
+  /**
+   * @generated from field: raftnode.v1.Compare.Relation relation = 2;
+   */
+  relation: Compare_Relation;
+
+  /**
+   * What the key has, to the left of the relation; this is to its right.
+   *
+   * @generated from oneof raftnode.v1.Compare.target
+   */
+  target: {
+    /**
+     * @generated from field: uint64 version = 3;
+     */
+    value: bigint;
+    case: "version";
+  } | {
+    /**
+     * @generated from field: uint64 create_revision = 4;
+     */
+    value: bigint;
+    case: "createRevision";
+  } | {
+    /**
+     * @generated from field: uint64 mod_revision = 5;
+     */
+    value: bigint;
+    case: "modRevision";
+  } | {
+    /**
+     * Byte by byte.
+     *
+     * @generated from field: bytes value = 6;
+     */
+    value: Uint8Array;
+    case: "value";
+  } | {
+    /**
+     * EQUAL or NOT_EQUAL.
+     *
+     * @generated from field: bool exists = 7;
+     */
+    value: boolean;
+    case: "exists";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message raftnode.v1.Compare.
+ * Use `create(CompareSchema)` to create a new message.
+ */
+export const CompareSchema: GenMessage<Compare> = /*@__PURE__*/
+  messageDesc(file_service, 23);
+
+/**
+ * @generated from enum raftnode.v1.Compare.Relation
+ */
+export enum Compare_Relation {
+  /**
+   * @generated from enum value: RELATION_EQUAL = 0;
+   */
+  EQUAL = 0,
+
+  /**
+   * @generated from enum value: RELATION_NOT_EQUAL = 1;
+   */
+  NOT_EQUAL = 1,
+
+  /**
+   * @generated from enum value: RELATION_LESS = 2;
+   */
+  LESS = 2,
+
+  /**
+   * @generated from enum value: RELATION_GREATER = 3;
+   */
+  GREATER = 3,
+}
+
+/**
+ * Describes the enum raftnode.v1.Compare.Relation.
+ */
+export const Compare_RelationSchema: GenEnum<Compare_Relation> = /*@__PURE__*/
+  enumDesc(file_service, 23, 0);
+
+/**
+ * @generated from message raftnode.v1.TxnOperation
+ */
+export type TxnOperation = Message<"raftnode.v1.TxnOperation"> & {
+  /**
+   * @generated from oneof raftnode.v1.TxnOperation.operation
+   */
+  operation: {
+    /**
+     * @generated from field: raftnode.v1.TxnSet set = 1;
+     */
+    value: TxnSet;
+    case: "set";
+  } | {
+    /**
+     * @generated from field: raftnode.v1.TxnDelete delete = 2;
+     */
+    value: TxnDelete;
+    case: "delete";
+  } | {
+    /**
+     * @generated from field: raftnode.v1.TxnGet get = 3;
+     */
+    value: TxnGet;
+    case: "get";
+  } | {
+    /**
+     * @generated from field: raftnode.v1.TxnRange range = 4;
+     */
+    value: TxnRange;
+    case: "range";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message raftnode.v1.TxnOperation.
+ * Use `create(TxnOperationSchema)` to create a new message.
+ */
+export const TxnOperationSchema: GenMessage<TxnOperation> = /*@__PURE__*/
+  messageDesc(file_service, 24);
+
+/**
+ * @generated from message raftnode.v1.TxnSet
+ */
+export type TxnSet = Message<"raftnode.v1.TxnSet"> & {
+  /**
+   * @generated from field: string key = 1;
+   */
+  key: string;
+
+  /**
+   * @generated from field: bytes value = 2;
+   */
+  value: Uint8Array;
+};
+
+/**
+ * Describes the message raftnode.v1.TxnSet.
+ * Use `create(TxnSetSchema)` to create a new message.
+ */
+export const TxnSetSchema: GenMessage<TxnSet> = /*@__PURE__*/
+  messageDesc(file_service, 25);
+
+/**
+ * @generated from message raftnode.v1.TxnDelete
+ */
+export type TxnDelete = Message<"raftnode.v1.TxnDelete"> & {
+  /**
+   * @generated from field: string key = 1;
+   */
+  key: string;
+};
+
+/**
+ * Describes the message raftnode.v1.TxnDelete.
+ * Use `create(TxnDeleteSchema)` to create a new message.
+ */
+export const TxnDeleteSchema: GenMessage<TxnDelete> = /*@__PURE__*/
+  messageDesc(file_service, 26);
+
+/**
+ * @generated from message raftnode.v1.TxnGet
+ */
+export type TxnGet = Message<"raftnode.v1.TxnGet"> & {
+  /**
+   * @generated from field: string key = 1;
+   */
+  key: string;
+};
+
+/**
+ * Describes the message raftnode.v1.TxnGet.
+ * Use `create(TxnGetSchema)` to create a new message.
+ */
+export const TxnGetSchema: GenMessage<TxnGet> = /*@__PURE__*/
+  messageDesc(file_service, 27);
+
+/**
+ * @generated from message raftnode.v1.TxnRange
+ */
+export type TxnRange = Message<"raftnode.v1.TxnRange"> & {
+  /**
+   * @generated from field: raftnode.v1.KeyRange range = 1;
+   */
+  range?: KeyRange | undefined;
+
+  /**
+   * At most 1,000; 0: 1,000.
+   *
+   * @generated from field: uint32 limit = 2;
+   */
+  limit: number;
+
+  /**
+   * @generated from field: bool keys_only = 3;
+   */
+  keysOnly: boolean;
+};
+
+/**
+ * Describes the message raftnode.v1.TxnRange.
+ * Use `create(TxnRangeSchema)` to create a new message.
+ */
+export const TxnRangeSchema: GenMessage<TxnRange> = /*@__PURE__*/
+  messageDesc(file_service, 28);
+
+/**
+ * @generated from message raftnode.v1.TxnResponse
+ */
+export type TxnResponse = Message<"raftnode.v1.TxnResponse"> & {
+  /**
+   * All comparisons held: the success list was done, otherwise the failure list.
+   *
+   * @generated from field: bool succeeded = 1;
+   */
+  succeeded: boolean;
+
+  /**
+   * After the transaction; one higher than before if it changed anything.
+   *
+   * @generated from field: uint64 revision = 2;
+   */
+  revision: bigint;
+
+  /**
+   * One per operation of the list that was done.
+   *
+   * @generated from field: repeated raftnode.v1.TxnResult results = 3;
+   */
+  results: TxnResult[];
+};
+
+/**
+ * Describes the message raftnode.v1.TxnResponse.
+ * Use `create(TxnResponseSchema)` to create a new message.
+ */
+export const TxnResponseSchema: GenMessage<TxnResponse> = /*@__PURE__*/
+  messageDesc(file_service, 29);
+
+/**
+ * @generated from message raftnode.v1.TxnResult
+ */
+export type TxnResult = Message<"raftnode.v1.TxnResult"> & {
+  /**
+   * @generated from oneof raftnode.v1.TxnResult.result
+   */
+  result: {
+    /**
+     * @generated from field: raftnode.v1.TxnSetResult set = 1;
+     */
+    value: TxnSetResult;
+    case: "set";
+  } | {
+    /**
+     * @generated from field: raftnode.v1.TxnDeleteResult delete = 2;
+     */
+    value: TxnDeleteResult;
+    case: "delete";
+  } | {
+    /**
+     * @generated from field: raftnode.v1.TxnGetResult get = 3;
+     */
+    value: TxnGetResult;
+    case: "get";
+  } | {
+    /**
+     * @generated from field: raftnode.v1.TxnRangeResult range = 4;
+     */
+    value: TxnRangeResult;
+    case: "range";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message raftnode.v1.TxnResult.
+ * Use `create(TxnResultSchema)` to create a new message.
+ */
+export const TxnResultSchema: GenMessage<TxnResult> = /*@__PURE__*/
+  messageDesc(file_service, 30);
+
+/**
+ * @generated from message raftnode.v1.TxnSetResult
+ */
+export type TxnSetResult = Message<"raftnode.v1.TxnSetResult"> & {
+  /**
+   * The key had a value before.
+   *
+   * @generated from field: bool existed = 1;
+   */
+  existed: boolean;
+};
+
+/**
+ * Describes the message raftnode.v1.TxnSetResult.
+ * Use `create(TxnSetResultSchema)` to create a new message.
+ */
+export const TxnSetResultSchema: GenMessage<TxnSetResult> = /*@__PURE__*/
+  messageDesc(file_service, 31);
+
+/**
+ * @generated from message raftnode.v1.TxnDeleteResult
+ */
+export type TxnDeleteResult = Message<"raftnode.v1.TxnDeleteResult"> & {
+  /**
+   * @generated from field: bool deleted = 1;
+   */
+  deleted: boolean;
+};
+
+/**
+ * Describes the message raftnode.v1.TxnDeleteResult.
+ * Use `create(TxnDeleteResultSchema)` to create a new message.
+ */
+export const TxnDeleteResultSchema: GenMessage<TxnDeleteResult> = /*@__PURE__*/
+  messageDesc(file_service, 32);
+
+/**
+ * @generated from message raftnode.v1.TxnGetResult
+ */
+export type TxnGetResult = Message<"raftnode.v1.TxnGetResult"> & {
+  /**
+   * Absent: there is no such key.
+   *
+   * @generated from field: raftnode.v1.KeyValue entry = 1;
+   */
+  entry?: KeyValue | undefined;
+};
+
+/**
+ * Describes the message raftnode.v1.TxnGetResult.
+ * Use `create(TxnGetResultSchema)` to create a new message.
+ */
+export const TxnGetResultSchema: GenMessage<TxnGetResult> = /*@__PURE__*/
+  messageDesc(file_service, 33);
+
+/**
+ * @generated from message raftnode.v1.TxnRangeResult
+ */
+export type TxnRangeResult = Message<"raftnode.v1.TxnRangeResult"> & {
+  /**
+   * @generated from field: repeated raftnode.v1.KeyValue entries = 1;
+   */
+  entries: KeyValue[];
+
+  /**
+   * There are more than the limit.
+   *
+   * @generated from field: bool more = 2;
+   */
+  more: boolean;
+};
+
+/**
+ * Describes the message raftnode.v1.TxnRangeResult.
+ * Use `create(TxnRangeResultSchema)` to create a new message.
+ */
+export const TxnRangeResultSchema: GenMessage<TxnRangeResult> = /*@__PURE__*/
+  messageDesc(file_service, 34);
+
+/**
+ * @generated from message raftnode.v1.WatchRequest
+ */
+export type WatchRequest = Message<"raftnode.v1.WatchRequest"> & {
+  /**
+   * Required.
+   *
+   * @generated from field: raftnode.v1.KeyRange range = 1;
+   */
+  range?: KeyRange | undefined;
+
+  /**
+   * The first revision of interest; 0: from what the asked node has applied now.
+   *
+   * @generated from field: uint64 from_revision = 2;
+   */
+  fromRevision: bigint;
+
+  /**
+   * With every event, what the key had before.
+   *
+   * @generated from field: bool previous_values = 3;
+   */
+  previousValues: boolean;
+
+  /**
+   * After this long without an event, a progress mark; 100 to 600,000; 0: 10,000.
+   *
+   * @generated from field: uint32 progress_interval_ms = 4;
+   */
+  progressIntervalMs: number;
+};
+
+/**
+ * Describes the message raftnode.v1.WatchRequest.
+ * Use `create(WatchRequestSchema)` to create a new message.
+ */
+export const WatchRequestSchema: GenMessage<WatchRequest> = /*@__PURE__*/
+  messageDesc(file_service, 35);
+
+/**
+ * The first response is a progress mark: the watch is in place.
+ *
+ * @generated from message raftnode.v1.WatchResponse
+ */
+export type WatchResponse = Message<"raftnode.v1.WatchResponse"> & {
+  /**
+   * Every event of interest up to and including this revision has been delivered: go on from the next one.
+   *
+   * @generated from field: uint64 revision = 1;
+   */
+  revision: bigint;
+
+  /**
+   * In order of revision; the events of one revision are never torn apart. None: a progress mark.
+   *
+   * @generated from field: repeated raftnode.v1.WatchEvent events = 2;
+   */
+  events: WatchEvent[];
+};
+
+/**
+ * Describes the message raftnode.v1.WatchResponse.
+ * Use `create(WatchResponseSchema)` to create a new message.
+ */
+export const WatchResponseSchema: GenMessage<WatchResponse> = /*@__PURE__*/
+  messageDesc(file_service, 36);
+
+/**
+ * @generated from message raftnode.v1.WatchEvent
+ */
+export type WatchEvent = Message<"raftnode.v1.WatchEvent"> & {
+  /**
+   * @generated from field: raftnode.v1.WatchEvent.Kind kind = 1;
+   */
+  kind: WatchEvent_Kind;
+
+  /**
+   * DELETE: the key and, as mod_revision, the revision of the deletion.
+   *
+   * @generated from field: raftnode.v1.KeyValue entry = 2;
+   */
+  entry?: KeyValue | undefined;
+
+  /**
+   * On request, and if the key existed.
+   *
+   * @generated from field: raftnode.v1.KeyValue previous = 3;
+   */
+  previous?: KeyValue | undefined;
+
+  /**
+   * On request, but one revision replaced more than 8 MiB of values: read what you need from a snapshot of your own.
+   *
+   * @generated from field: bool previous_omitted = 4;
+   */
+  previousOmitted: boolean;
+};
+
+/**
+ * Describes the message raftnode.v1.WatchEvent.
+ * Use `create(WatchEventSchema)` to create a new message.
+ */
+export const WatchEventSchema: GenMessage<WatchEvent> = /*@__PURE__*/
+  messageDesc(file_service, 37);
+
+/**
+ * @generated from enum raftnode.v1.WatchEvent.Kind
+ */
+export enum WatchEvent_Kind {
+  /**
+   * @generated from enum value: KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * @generated from enum value: KIND_SET = 1;
+   */
+  SET = 1,
+
+  /**
+   * @generated from enum value: KIND_DELETE = 2;
+   */
+  DELETE = 2,
+}
+
+/**
+ * Describes the enum raftnode.v1.WatchEvent.Kind.
+ */
+export const WatchEvent_KindSchema: GenEnum<WatchEvent_Kind> = /*@__PURE__*/
+  enumDesc(file_service, 37, 0);
+
+/**
+ * @generated from message raftnode.v1.WriteRequest
+ */
+export type WriteRequest = Message<"raftnode.v1.WriteRequest"> & {
+  /**
+   * Not empty.
+   *
+   * @generated from field: bytes command = 1;
+   */
+  command: Uint8Array;
+};
+
+/**
+ * Describes the message raftnode.v1.WriteRequest.
+ * Use `create(WriteRequestSchema)` to create a new message.
+ */
+export const WriteRequestSchema: GenMessage<WriteRequest> = /*@__PURE__*/
+  messageDesc(file_service, 38);
+
+/**
+ * @generated from message raftnode.v1.WriteResponse
+ */
+export type WriteResponse = Message<"raftnode.v1.WriteResponse"> & {
+  /**
+   * @generated from field: bytes result = 1;
+   */
+  result: Uint8Array;
+
+  /**
+   * Of the command, in the log.
+   *
+   * @generated from field: uint64 index = 2;
+   */
+  index: bigint;
+};
+
+/**
+ * Describes the message raftnode.v1.WriteResponse.
+ * Use `create(WriteResponseSchema)` to create a new message.
+ */
+export const WriteResponseSchema: GenMessage<WriteResponse> = /*@__PURE__*/
+  messageDesc(file_service, 39);
+
+/**
+ * @generated from message raftnode.v1.ReadRequest
+ */
+export type ReadRequest = Message<"raftnode.v1.ReadRequest"> & {
+  /**
+   * @generated from field: bytes query = 1;
+   */
+  query: Uint8Array;
+
+  /**
+   * @generated from field: raftnode.v1.ReadConsistency consistency = 2;
+   */
+  consistency: ReadConsistency;
+
+  /**
+   * SERIALIZABLE only: not staler than this. 0: any age.
+   *
+   * @generated from field: uint32 max_staleness_ms = 3;
+   */
+  maxStalenessMs: number;
+};
+
+/**
+ * Describes the message raftnode.v1.ReadRequest.
+ * Use `create(ReadRequestSchema)` to create a new message.
+ */
+export const ReadRequestSchema: GenMessage<ReadRequest> = /*@__PURE__*/
+  messageDesc(file_service, 40);
+
+/**
+ * @generated from message raftnode.v1.ReadResponse
+ */
+export type ReadResponse = Message<"raftnode.v1.ReadResponse"> & {
+  /**
+   * @generated from field: bytes result = 1;
+   */
+  result: Uint8Array;
+
+  /**
+   * The last index that the answer contains.
+   *
+   * @generated from field: uint64 applied = 2;
+   */
+  applied: bigint;
+};
+
+/**
+ * Describes the message raftnode.v1.ReadResponse.
+ * Use `create(ReadResponseSchema)` to create a new message.
+ */
+export const ReadResponseSchema: GenMessage<ReadResponse> = /*@__PURE__*/
+  messageDesc(file_service, 41);
 
 /**
  * @generated from message raftnode.v1.Member
@@ -393,7 +1357,7 @@ export type Member = Message<"raftnode.v1.Member"> & {
  * Use `create(MemberSchema)` to create a new message.
  */
 export const MemberSchema: GenMessage<Member> = /*@__PURE__*/
-  messageDesc(file_service, 16);
+  messageDesc(file_service, 42);
 
 /**
  * @generated from message raftnode.v1.Membership
@@ -424,7 +1388,7 @@ export type Membership = Message<"raftnode.v1.Membership"> & {
  * Use `create(MembershipSchema)` to create a new message.
  */
 export const MembershipSchema: GenMessage<Membership> = /*@__PURE__*/
-  messageDesc(file_service, 17);
+  messageDesc(file_service, 43);
 
 /**
  * @generated from message raftnode.v1.AddLearnerRequest
@@ -446,7 +1410,7 @@ export type AddLearnerRequest = Message<"raftnode.v1.AddLearnerRequest"> & {
  * Use `create(AddLearnerRequestSchema)` to create a new message.
  */
 export const AddLearnerRequestSchema: GenMessage<AddLearnerRequest> = /*@__PURE__*/
-  messageDesc(file_service, 18);
+  messageDesc(file_service, 44);
 
 /**
  * @generated from message raftnode.v1.PromoteLearnerRequest
@@ -470,7 +1434,7 @@ export type PromoteLearnerRequest = Message<"raftnode.v1.PromoteLearnerRequest">
  * Use `create(PromoteLearnerRequestSchema)` to create a new message.
  */
 export const PromoteLearnerRequestSchema: GenMessage<PromoteLearnerRequest> = /*@__PURE__*/
-  messageDesc(file_service, 19);
+  messageDesc(file_service, 45);
 
 /**
  * @generated from message raftnode.v1.RemoveNodeRequest
@@ -494,7 +1458,7 @@ export type RemoveNodeRequest = Message<"raftnode.v1.RemoveNodeRequest"> & {
  * Use `create(RemoveNodeRequestSchema)` to create a new message.
  */
 export const RemoveNodeRequestSchema: GenMessage<RemoveNodeRequest> = /*@__PURE__*/
-  messageDesc(file_service, 20);
+  messageDesc(file_service, 46);
 
 /**
  * @generated from message raftnode.v1.MembershipResponse
@@ -511,7 +1475,7 @@ export type MembershipResponse = Message<"raftnode.v1.MembershipResponse"> & {
  * Use `create(MembershipResponseSchema)` to create a new message.
  */
 export const MembershipResponseSchema: GenMessage<MembershipResponse> = /*@__PURE__*/
-  messageDesc(file_service, 21);
+  messageDesc(file_service, 47);
 
 /**
  * @generated from message raftnode.v1.TransferLeaderRequest
@@ -530,7 +1494,7 @@ export type TransferLeaderRequest = Message<"raftnode.v1.TransferLeaderRequest">
  * Use `create(TransferLeaderRequestSchema)` to create a new message.
  */
 export const TransferLeaderRequestSchema: GenMessage<TransferLeaderRequest> = /*@__PURE__*/
-  messageDesc(file_service, 22);
+  messageDesc(file_service, 48);
 
 /**
  * @generated from message raftnode.v1.TransferLeaderResponse
@@ -547,7 +1511,7 @@ export type TransferLeaderResponse = Message<"raftnode.v1.TransferLeaderResponse
  * Use `create(TransferLeaderResponseSchema)` to create a new message.
  */
 export const TransferLeaderResponseSchema: GenMessage<TransferLeaderResponse> = /*@__PURE__*/
-  messageDesc(file_service, 23);
+  messageDesc(file_service, 49);
 
 /**
  * @generated from message raftnode.v1.MetricsRequest
@@ -560,7 +1524,7 @@ export type MetricsRequest = Message<"raftnode.v1.MetricsRequest"> & {
  * Use `create(MetricsRequestSchema)` to create a new message.
  */
 export const MetricsRequestSchema: GenMessage<MetricsRequest> = /*@__PURE__*/
-  messageDesc(file_service, 24);
+  messageDesc(file_service, 50);
 
 /**
  * @generated from message raftnode.v1.MetricsResponse
@@ -646,7 +1610,7 @@ export type MetricsResponse = Message<"raftnode.v1.MetricsResponse"> & {
  * Use `create(MetricsResponseSchema)` to create a new message.
  */
 export const MetricsResponseSchema: GenMessage<MetricsResponse> = /*@__PURE__*/
-  messageDesc(file_service, 25);
+  messageDesc(file_service, 51);
 
 /**
  * @generated from message raftnode.v1.PeerProgress
@@ -690,7 +1654,7 @@ export type PeerProgress = Message<"raftnode.v1.PeerProgress"> & {
  * Use `create(PeerProgressSchema)` to create a new message.
  */
 export const PeerProgressSchema: GenMessage<PeerProgress> = /*@__PURE__*/
-  messageDesc(file_service, 26);
+  messageDesc(file_service, 52);
 
 /**
  * @generated from message raftnode.v1.LeaderRequest
@@ -703,7 +1667,7 @@ export type LeaderRequest = Message<"raftnode.v1.LeaderRequest"> & {
  * Use `create(LeaderRequestSchema)` to create a new message.
  */
 export const LeaderRequestSchema: GenMessage<LeaderRequest> = /*@__PURE__*/
-  messageDesc(file_service, 27);
+  messageDesc(file_service, 53);
 
 /**
  * @generated from message raftnode.v1.LeaderResponse
@@ -730,7 +1694,7 @@ export type LeaderResponse = Message<"raftnode.v1.LeaderResponse"> & {
  * Use `create(LeaderResponseSchema)` to create a new message.
  */
 export const LeaderResponseSchema: GenMessage<LeaderResponse> = /*@__PURE__*/
-  messageDesc(file_service, 28);
+  messageDesc(file_service, 54);
 
 /**
  * @generated from message raftnode.v1.MembersRequest
@@ -743,7 +1707,7 @@ export type MembersRequest = Message<"raftnode.v1.MembersRequest"> & {
  * Use `create(MembersRequestSchema)` to create a new message.
  */
 export const MembersRequestSchema: GenMessage<MembersRequest> = /*@__PURE__*/
-  messageDesc(file_service, 29);
+  messageDesc(file_service, 55);
 
 /**
  * @generated from message raftnode.v1.MembersResponse
@@ -765,7 +1729,7 @@ export type MembersResponse = Message<"raftnode.v1.MembersResponse"> & {
  * Use `create(MembersResponseSchema)` to create a new message.
  */
 export const MembersResponseSchema: GenMessage<MembersResponse> = /*@__PURE__*/
-  messageDesc(file_service, 30);
+  messageDesc(file_service, 56);
 
 /**
  * Attached to every error that these services return on purpose.
@@ -803,7 +1767,7 @@ export type ErrorDetail = Message<"raftnode.v1.ErrorDetail"> & {
  * Use `create(ErrorDetailSchema)` to create a new message.
  */
 export const ErrorDetailSchema: GenMessage<ErrorDetail> = /*@__PURE__*/
-  messageDesc(file_service, 31);
+  messageDesc(file_service, 57);
 
 /**
  * @generated from enum raftnode.v1.ErrorDetail.Outcome
@@ -827,13 +1791,20 @@ export enum ErrorDetail_Outcome {
    * @generated from enum value: OUTCOME_UNKNOWN = 2;
    */
   UNKNOWN = 2,
+
+  /**
+   * It was applied, once; only its answer is lost.
+   *
+   * @generated from enum value: OUTCOME_APPLIED = 3;
+   */
+  APPLIED = 3,
 }
 
 /**
  * Describes the enum raftnode.v1.ErrorDetail.Outcome.
  */
 export const ErrorDetail_OutcomeSchema: GenEnum<ErrorDetail_Outcome> = /*@__PURE__*/
-  enumDesc(file_service, 31, 0);
+  enumDesc(file_service, 57, 0);
 
 /**
  * @generated from enum raftnode.v1.ReadConsistency
@@ -852,6 +1823,14 @@ export enum ReadConsistency {
    * @generated from enum value: READ_CONSISTENCY_SERIALIZABLE = 1;
    */
   SERIALIZABLE = 1,
+
+  /**
+   * As linearizable as the clocks are good: a leader that a majority has followed within an election timeout answers
+   * without asking again. Where leases are not enabled, and on followers, the same as LINEARIZABLE.
+   *
+   * @generated from enum value: READ_CONSISTENCY_LEADER_LEASE = 2;
+   */
+  LEADER_LEASE = 2,
 }
 
 /**
@@ -979,8 +1958,65 @@ export const KvService: GenService<{
     input: typeof ExistsRequestSchema;
     output: typeof ExistsResponseSchema;
   },
+  /**
+   * Keys in order, page by page, all pages as of one revision.
+   *
+   * @generated from rpc raftnode.v1.KvService.Range
+   */
+  range: {
+    methodKind: "unary";
+    input: typeof RangeRequestSchema;
+    output: typeof RangeResponseSchema;
+  },
+  /**
+   * Compares, then does one of two lists of operations; all of it at one revision or not at all.
+   *
+   * @generated from rpc raftnode.v1.KvService.Txn
+   */
+  txn: {
+    methodKind: "unary";
+    input: typeof TxnRequestSchema;
+    output: typeof TxnResponseSchema;
+  },
+  /**
+   * Changes from a revision on, in order, each once. Answered by the asked node from its own state.
+   *
+   * @generated from rpc raftnode.v1.KvService.Watch
+   */
+  watch: {
+    methodKind: "server_streaming";
+    input: typeof WatchRequestSchema;
+    output: typeof WatchResponseSchema;
+  },
 }> = /*@__PURE__*/
   serviceDesc(file_service, 1);
+
+/**
+ * The embedder's own state machine: what commands and queries mean, only it knows.
+ *
+ * @generated from service raftnode.v1.RaftClientService
+ */
+export const RaftClientService: GenService<{
+  /**
+   * Puts a command into the log; answers what the state machine made of it.
+   *
+   * @generated from rpc raftnode.v1.RaftClientService.Write
+   */
+  write: {
+    methodKind: "unary";
+    input: typeof WriteRequestSchema;
+    output: typeof WriteResponseSchema;
+  },
+  /**
+   * @generated from rpc raftnode.v1.RaftClientService.Read
+   */
+  read: {
+    methodKind: "unary";
+    input: typeof ReadRequestSchema;
+    output: typeof ReadResponseSchema;
+  },
+}> = /*@__PURE__*/
+  serviceDesc(file_service, 2);
 
 /**
  * Membership and leadership.
@@ -1025,7 +2061,7 @@ export const RaftAdminService: GenService<{
     output: typeof TransferLeaderResponseSchema;
   },
 }> = /*@__PURE__*/
-  serviceDesc(file_service, 2);
+  serviceDesc(file_service, 3);
 
 /**
  * What a node knows about itself and its peers. Never waits for the disk or for a quorum.
@@ -1058,5 +2094,5 @@ export const RaftMetricsService: GenService<{
     output: typeof MembersResponseSchema;
   },
 }> = /*@__PURE__*/
-  serviceDesc(file_service, 3);
+  serviceDesc(file_service, 4);
 

@@ -11,6 +11,14 @@ import { RaftNodeError } from "./errors.js";
 import type { NodeMetrics } from "./metrics.js";
 import type { Clock } from "./ports.js";
 
+/** What a read has to see. Default: everything that was acknowledged before it began. */
+export interface ReadIndexOptions extends CallOptions {
+  /** It is enough to see what was acknowledged this long ago, or longer. Milliseconds; 0: the default. */
+  readonly maxStalenessMs?: number | undefined;
+  /** The leader may answer on the strength of its lease; see `RaftNodeOptions.leaseReads`. */
+  readonly lease?: boolean | undefined;
+}
+
 export interface ReadsOptions {
   readonly id: NodeId;
   readonly calls: Calls;

@@ -16,6 +16,8 @@ export interface CallPlan {
   /** The call changes something: an attempt that may have been applied is not repeated, unless `retryUnknown`. */
   readonly changes: boolean;
   readonly retryUnknown: boolean;
+  /** One attempt, however it ends. */
+  readonly once?: boolean | undefined;
   /** Only this node will do. */
   readonly endpoint?: string | undefined;
 }
@@ -43,6 +45,10 @@ export class ClientCalls {
     this.#preferred = options.endpoints[Math.floor(options.random() * options.endpoints.length)];
   }
 
+  get closed(): boolean {
+    return this.#closed;
+  }
+
   close(): void {
     this.#closed = true;
   }
@@ -63,16 +69,19 @@ export class ClientCalls {
     let endpoint = plan.endpoint ?? this.#preferred ?? this.#choose(tried);
     for (let round = 0; ; ) {
       const remainingMs = deadlineAtMs - performance.now();
-      const timeoutMs = Math.ceil(plan.changes ? remainingMs : attemptMs(remainingMs));
+      const isOneShot = plan.changes && !plan.retryUnknown;
+      const timeoutMs = Math.ceil(isOneShot ? remainingMs : attemptMs(remainingMs));
       const call = signal === undefined ? { timeoutMs } : { timeoutMs, signal };
       const failure = await this.#attempt(endpoint, plan, call, send);
       if ("answer" in failure) return failure.answer;
-      mayBeApplied ||= !failure.notApplied;
+      // "The answer is lost" settles it; "nobody can tell any more" is news only of attempts that came before.
+      if (failure.applied) throw clientError("", failure, "applied");
+      mayBeApplied ||= !failure.notApplied && failure.reason !== "sessionExpired";
       const outcome = mayBeApplied ? "unknown" : "notApplied";
       if (this.#closed || signal?.aborted === true) {
         throw clientError("the call was given up by its caller; ", failure, outcome);
       }
-      if (!failure.mayPass || (!failure.notApplied && !plan.retryUnknown)) {
+      if (plan.once === true || !failure.mayPass || (!failure.notApplied && !plan.retryUnknown)) {
         throw clientError("", failure, outcome);
       }
       tried.add(endpoint);
@@ -84,7 +93,7 @@ export class ClientCalls {
         round += 1;
         next = plan.endpoint ?? failure.leaderAddress ?? this.#choose(tried);
       }
-      const leastMs = plan.changes ? LEAST_CHANGE_MS : 0;
+      const leastMs = isOneShot ? LEAST_CHANGE_MS : 0;
       if (performance.now() + waitMs + leastMs >= deadlineAtMs) {
         throw clientError(`no success within ${deadlineMs} ms; last: `, failure, outcome);
       }
@@ -139,7 +148,8 @@ function attemptMs(remainingMs: number): number {
   return Math.min(remainingMs, Math.max(SHORTEST_ATTEMPT_MS, remainingMs / 2));
 }
 
-function delay(delayMs: number, signal: AbortSignal | undefined): Promise<void> {
+/** Ends early when the signal fires. */
+export function delay(delayMs: number, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve) => {
     const done = () => {
       clearTimeout(timer);

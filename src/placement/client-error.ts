@@ -7,8 +7,9 @@ import { type ErrorReason, errorDetail, isKnownReason } from "../services/connec
 /**
  * - `notApplied`: nothing was changed and nothing will be: safe to send again.
  * - `unknown`: a change was sent, and may or may not take effect, now or later.
+ * - `applied`: it took effect, once; only its answer is lost.
  */
-export type WriteOutcome = "notApplied" | "unknown";
+export type WriteOutcome = "notApplied" | "unknown" | "applied";
 
 export class PlacementError extends Error {
   override readonly name = "PlacementError";
@@ -34,6 +35,8 @@ export interface Failure {
   readonly message: string;
   /** The attempt certainly changed nothing. */
   readonly notApplied: boolean;
+  /** An attempt, this or an earlier one, has certainly been applied. */
+  readonly applied: boolean;
   /** Asking again, there or elsewhere, may help. */
   readonly mayPass: boolean;
   /** Who leads, if the answer said so. */
@@ -46,6 +49,10 @@ const FINAL_REASONS: ReadonlySet<string> = new Set<ErrorReason>([
   "invalidArgument",
   "tooLarge",
   "membershipRefused",
+  "compacted",
+  "sessionExpired",
+  "answerLost",
+  "unsupported",
 ]);
 
 export function failureOf(
@@ -64,12 +71,19 @@ export function failureOf(
       reason: detail.reason,
       message,
       notApplied,
+      applied: detail.outcome === ErrorDetail_Outcome.APPLIED,
       mayPass: isKnownReason(detail.reason) && !FINAL_REASONS.has(detail.reason),
       leaderAddress: detail.leaderAddress === "" ? undefined : detail.leaderAddress,
       cause,
     };
   }
-  const common = { endpoint, message: `${endpoint}: ${message}`, leaderAddress: undefined, cause };
+  const common = {
+    endpoint,
+    message: `${endpoint}: ${message}`,
+    applied: false,
+    leaderAddress: undefined,
+    cause,
+  };
   if (neverSent(error)) return { ...common, reason: "unreachable", notApplied: true, mayPass: true };
   const code = error instanceof ConnectError ? error.code : Code.Unknown;
   if (REFUSING_CODES.has(code)) {

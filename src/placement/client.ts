@@ -13,9 +13,29 @@ import {
   RaftAdminService,
   RaftMetricsService,
   ReadConsistency,
+  type WriteId,
 } from "../gen/service_pb.js";
 import { ClientCalls } from "./client-calls.js";
+import { PlacementError } from "./client-error.js";
+import {
+  compareMessage,
+  type KeyedEntry,
+  type KeySelection,
+  type KvEntry,
+  keyedEntry,
+  keyRange,
+  operationMessage,
+  type RangePage,
+  type Txn,
+  type TxnOutcome,
+  toBytes,
+  txnOutcome,
+} from "./client-kv.js";
+import { type WatchClientOptions, type WatchUpdate, watchKeys } from "./client-watch.js";
+import { ClientWrites } from "./client-writes.js";
 import { parseAddress } from "./config.js";
+
+export type { KvEntry } from "./client-kv.js";
 
 export interface PlacementClientOptions {
   /** `host:port` of one or more nodes; one that answers is enough. */
@@ -23,9 +43,8 @@ export interface PlacementClientOptions {
   /** How long a call may take, all attempts together. Default 5,000. */
   readonly deadlineMs?: number | undefined;
   /**
-   * Send `set` and `delete` again although an earlier attempt may have been applied. Harmless when the key has one
-   * writer; otherwise a repeated attempt may undo a write that someone else made in between, and `deleted` may be
-   * false although the first attempt deleted. Default false: such a call throws with outcome `unknown`.
+   * Send a write again although an earlier attempt may have been applied. The store applies it once: every attempt
+   * carries the same number. Default true. With false, such a call throws with outcome `unknown`.
    */
   readonly retryUnknown?: boolean | undefined;
   /**
@@ -43,20 +62,33 @@ export interface RequestOptions {
   readonly retryUnknown?: boolean | undefined;
 }
 
+export interface WriteConditions extends RequestOptions {
+  /** Only if the key was last written at this revision; 0n: only if it does not exist. */
+  readonly ifModRevision?: bigint | undefined;
+}
+
 export interface ReadOptions extends RequestOptions {
-  /** Default `linearizable`: sees every write acknowledged before. `serializable`: whatever the asked node has. */
-  readonly consistency?: "linearizable" | "serializable" | undefined;
+  /**
+   * Default `linearizable`: sees every write acknowledged before. `leaderLease`: the same, as far as clocks can be
+   * trusted. `serializable`: whatever the asked node has.
+   */
+  readonly consistency?: "linearizable" | "leaderLease" | "serializable" | undefined;
+  /** With `serializable`: not staler than this. Default: any age. */
+  readonly maxStalenessMs?: number | undefined;
+}
+
+export interface RangeOptions extends ReadOptions {
+  /** Entries per page, at most 10,000. Default 1,000. A page is also cut at about 4 MiB. */
+  readonly limit?: number | undefined;
+  readonly keysOnly?: boolean | undefined;
+  /** `nextPageToken` of the page before. */
+  readonly pageToken?: Uint8Array | undefined;
+  /** As the store was at this revision. Default: as it is. */
+  readonly revision?: bigint | undefined;
 }
 
 export interface ForceOptions extends RequestOptions {
   readonly force?: boolean | undefined;
-}
-
-export interface KvEntry {
-  readonly value: Uint8Array;
-  readonly createRevision: bigint;
-  readonly modRevision: bigint;
-  readonly version: bigint;
 }
 
 export interface ClusterMember {
@@ -73,10 +105,16 @@ export interface ClusterMembers {
   readonly joint: boolean;
 }
 
+/** A first write is not held up for longer by asking where the store stands. */
+const FIRST_LOOK_MS = 500;
+
 export class PlacementClient {
   readonly #dialer: ConnectDialer;
   readonly #calls: ClientCalls;
   readonly #retryUnknown: boolean;
+  readonly #random: () => number;
+  readonly #endpoints: readonly string[];
+  readonly #writes = new ClientWrites();
 
   /**
    * Connects when the first call is made.
@@ -85,40 +123,73 @@ export class PlacementClient {
   constructor(options: PlacementClientOptions) {
     for (const endpoint of options.endpoints) parseAddress(endpoint, "endpoint");
     this.#dialer = new ConnectDialer({ tls: dialTls(options.tls) });
-    this.#retryUnknown = options.retryUnknown ?? false;
+    this.#retryUnknown = options.retryUnknown ?? true;
+    this.#random = options.random ?? Math.random;
+    this.#endpoints = [...options.endpoints];
     this.#calls = new ClientCalls({
       endpoints: options.endpoints,
       dialer: this.#dialer,
       deadlineMs: options.deadlineMs ?? 5_000,
-      random: options.random ?? Math.random,
+      random: this.#random,
     });
   }
 
-  /** Resolves when the write is on the disks of a majority and applied. @throws PlacementError */
+  /**
+   * Resolves when the write is on the disks of a majority and applied, or `refused` because the condition does not
+   * hold. `modRevision` is the key's afterwards; 0n: it does not exist. @throws PlacementError
+   */
   async set(
     key: string,
     value: Uint8Array | string,
-    options?: RequestOptions,
-  ): Promise<{ revision: bigint }> {
-    const request = { key, value: typeof value === "string" ? Buffer.from(value, "utf8") : value };
-    const { revision } = await this.#write(options, (transport, call) =>
-      createClient(KvService, transport).set(request, call),
+    options?: WriteConditions,
+  ): Promise<{ revision: bigint; refused: boolean; modRevision: bigint }> {
+    const ifModRevision = options?.ifModRevision;
+    const request = {
+      key,
+      value: toBytes(value),
+      ...(ifModRevision !== undefined && {
+        condition: { case: "ifModRevision", value: ifModRevision } as const,
+      }),
+    };
+    const { revision, refused, modRevision } = await this.#write(options, (transport, call, writeId) =>
+      createClient(KvService, transport).set({ ...request, writeId }, call),
     );
-    return { revision };
+    return { revision, refused, modRevision };
   }
 
   /** @throws PlacementError */
-  async delete(key: string, options?: RequestOptions): Promise<{ deleted: boolean; revision: bigint }> {
-    const { deleted, revision } = await this.#write(options, (transport, call) =>
-      createClient(KvService, transport).delete({ key }, call),
+  async delete(
+    key: string,
+    options?: WriteConditions,
+  ): Promise<{ deleted: boolean; revision: bigint; refused: boolean }> {
+    const ifModRevision = options?.ifModRevision;
+    const request = { key, ...(ifModRevision !== undefined && { ifModRevision }) };
+    const { deleted, revision, refused } = await this.#write(options, (transport, call, writeId) =>
+      createClient(KvService, transport).delete({ ...request, writeId }, call),
     );
-    return { deleted, revision };
+    return { deleted, revision, refused };
+  }
+
+  /** Compares and does one of two lists of steps, at one revision or not at all. @throws PlacementError */
+  async txn(
+    { compare = [], success = [], failure = [] }: Txn,
+    options?: RequestOptions,
+  ): Promise<TxnOutcome> {
+    const request = {
+      compare: compare.map(compareMessage),
+      success: success.map(operationMessage),
+      failure: failure.map(operationMessage),
+    };
+    const answer = await this.#write(options, (transport, call, writeId) =>
+      createClient(KvService, transport).txn({ ...request, writeId }, call),
+    );
+    return txnOutcome(answer);
   }
 
   /** Undefined when there is no such key. @throws PlacementError */
   async get(key: string, options?: ReadOptions): Promise<KvEntry | undefined> {
-    const request = { key, consistency: consistencyOf(options) };
-    const answer = await this.#read(options, (transport, call) =>
+    const request = { key, ...levelOf(options) };
+    const answer = await this.#readStore(options, (transport, call) =>
       createClient(KvService, transport).get(request, call),
     );
     if (!answer.found) return undefined;
@@ -128,11 +199,54 @@ export class PlacementClient {
 
   /** @throws PlacementError */
   async exists(key: string, options?: ReadOptions): Promise<boolean> {
-    const request = { key, consistency: consistencyOf(options) };
-    const answer = await this.#read(options, (transport, call) =>
+    const request = { key, ...levelOf(options) };
+    const answer = await this.#readStore(options, (transport, call) =>
       createClient(KvService, transport).exists(request, call),
     );
     return answer.exists;
+  }
+
+  /**
+   * One page of keys, in the order of their UTF-8 bytes.
+   * @throws PlacementError `compacted` when the revision, or that of the page before, is too long ago.
+   */
+  async range(keys: KeySelection, options?: RangeOptions): Promise<RangePage> {
+    const { limit = 0, keysOnly = false, pageToken = new Uint8Array(), revision = 0n } = options ?? {};
+    const request = { range: keyRange(keys), limit, keysOnly, pageToken, revision, ...levelOf(options) };
+    const answer = await this.#readStore(options, (transport, call) =>
+      createClient(KvService, transport).range(request, call),
+    );
+    const isLast = answer.nextPageToken.length === 0;
+    return {
+      entries: answer.entries.map(keyedEntry),
+      revision: answer.revision,
+      nextPageToken: isLast ? undefined : answer.nextPageToken,
+    };
+  }
+
+  /** Every key of a selection, page by page, all as of one revision. @throws as `range` */
+  async *entries(keys: KeySelection, options?: RangeOptions): AsyncGenerator<KeyedEntry> {
+    let page = await this.range(keys, options);
+    yield* page.entries;
+    while (page.nextPageToken !== undefined) {
+      page = await this.range(keys, { ...options, pageToken: page.nextPageToken });
+      yield* page.entries;
+    }
+  }
+
+  /**
+   * The changes of a selection of keys, in order, each once, over failures of nodes. The first update is a progress
+   * mark: the watch is in place. Ends with the signal, or the client.
+   * @throws PlacementError `compacted` when the changes since `fromRevision` are not kept any more.
+   */
+  watch(keys: KeySelection, options: WatchClientOptions = {}): AsyncGenerator<WatchUpdate> {
+    const context = {
+      endpoints: this.#endpoints,
+      dialer: this.#dialer,
+      random: this.#random,
+      isClosed: () => this.#calls.closed,
+    };
+    return watchKeys(context, keys, options);
   }
 
   /** The members as the node that answers knows them. @throws PlacementError */
@@ -212,12 +326,66 @@ export class PlacementClient {
     return this.#calls.run({ changes: false, retryUnknown: false }, options, send);
   }
 
-  #write<T>(
+  /** A read whose answer names the store's revision. */
+  async #readStore<T extends { readonly revision: bigint }>(
     options: RequestOptions | undefined,
     send: (transport: Transport, call: CallOptions) => Promise<T>,
   ): Promise<T> {
+    const answer = await this.#read(options, send);
+    this.#writes.learnRevision(answer.revision);
+    return answer;
+  }
+
+  async #write<T extends { readonly revision: bigint }>(
+    options: RequestOptions | undefined,
+    send: (transport: Transport, call: CallOptions, writeId: WriteId) => Promise<T>,
+  ): Promise<T> {
+    if (this.#writes.knownRevision === 0n) await this.#learnRevision(options, FIRST_LOOK_MS);
+    try {
+      return await this.#writeNumbered(options, send);
+    } catch (error) {
+      const isForgotten = error instanceof PlacementError && error.reason === "sessionExpired";
+      if (!isForgotten || error.outcome !== "notApplied") throw error;
+    }
+    // Nothing was sent before that could have been applied: it may go under a number that is fresh in every way.
+    await this.#learnRevision(options, undefined);
+    return await this.#writeNumbered(options, send);
+  }
+
+  async #writeNumbered<T extends { readonly revision: bigint }>(
+    options: RequestOptions | undefined,
+    send: (transport: Transport, call: CallOptions, writeId: WriteId) => Promise<T>,
+  ): Promise<T> {
     const retryUnknown = options?.retryUnknown ?? this.#retryUnknown;
-    return this.#calls.run({ changes: true, retryUnknown }, options, send);
+    const { writeId, end } = this.#writes.begin();
+    try {
+      const answer = await this.#calls.run({ changes: true, retryUnknown }, options, (transport, call) =>
+        send(transport, call, writeId),
+      );
+      this.#writes.learnRevision(answer.revision);
+      return answer;
+    } finally {
+      end();
+    }
+  }
+
+  /**
+   * Where the store stands, as any node has it: without that, a store that has forgotten other clients cannot tell
+   * whether it has forgotten this one. With a limit it is a try, which does no harm when it fails.
+   */
+  async #learnRevision(options: RequestOptions | undefined, limitMs: number | undefined): Promise<void> {
+    const deadlineMs =
+      limitMs === undefined ? options?.deadlineMs : Math.min(options?.deadlineMs ?? limitMs, limitMs);
+    const request = { key: "-", consistency: ReadConsistency.SERIALIZABLE };
+    try {
+      const plan = { changes: false, retryUnknown: false, once: limitMs !== undefined };
+      const answer = await this.#calls.run(plan, { ...options, deadlineMs }, (transport, call) =>
+        createClient(KvService, transport).exists(request, call),
+      );
+      this.#writes.learnRevision(answer.revision);
+    } catch (error) {
+      if (limitMs === undefined) throw error;
+    }
   }
 
   #administer<T>(
@@ -228,10 +396,15 @@ export class PlacementClient {
   }
 }
 
-function consistencyOf(options: ReadOptions | undefined): ReadConsistency {
-  return options?.consistency === "serializable"
-    ? ReadConsistency.SERIALIZABLE
-    : ReadConsistency.LINEARIZABLE;
+const CONSISTENCIES = {
+  linearizable: ReadConsistency.LINEARIZABLE,
+  leaderLease: ReadConsistency.LEADER_LEASE,
+  serializable: ReadConsistency.SERIALIZABLE,
+} as const;
+
+function levelOf(options: ReadOptions | undefined) {
+  const consistency = CONSISTENCIES[options?.consistency ?? "linearizable"];
+  return { consistency, maxStalenessMs: options?.maxStalenessMs ?? 0 };
 }
 
 function clusterMembers({ membership }: Pick<MembershipResponse, "membership">): ClusterMembers {

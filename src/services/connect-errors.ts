@@ -6,14 +6,43 @@ import type { NodeId } from "../core/types.js";
 import { type ErrorDetail, ErrorDetail_Outcome, ErrorDetailSchema } from "../gen/service_pb.js";
 import { RaftNodeError, type RaftNodeErrorCode } from "../node/errors.js";
 
-/** `ErrorDetail.reason`. `internal` is whatever nobody foresaw. */
-export type ErrorReason = RaftNodeErrorCode | "shuttingDown" | "internal";
+/**
+ * Reasons that the services know and the runtime does not.
+ * - `compacted`: what was asked about is too long ago.
+ * - `watcherTooSlow`: the stream was ended; it may be resumed.
+ * - `sessionExpired`: whether an earlier attempt of this write was applied is forgotten; this one was not.
+ * - `answerLost`: the write was applied by an earlier attempt, whose answer was too large to be kept.
+ * - `unsupported`: the state machine here answers no queries.
+ * - `shuttingDown`: the call came while the services were being closed: nothing was done about it.
+ */
+export const SERVICE_REASONS = [
+  "compacted",
+  "watcherTooSlow",
+  "sessionExpired",
+  "answerLost",
+  "unsupported",
+  "shuttingDown",
+] as const;
 
-/** A call that came while the services were being closed: nothing was done about it. */
-export class ShuttingDown extends Error {
+export type ServiceReason = (typeof SERVICE_REASONS)[number];
+
+/** `ErrorDetail.reason`. `internal` is whatever nobody foresaw. */
+export type ErrorReason = RaftNodeErrorCode | ServiceReason | "internal";
+
+export class ServiceError extends Error {
+  override readonly name: string = "ServiceError";
+  constructor(
+    readonly reason: ServiceReason,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+export class ShuttingDown extends ServiceError {
   override readonly name = "ShuttingDown";
   constructor() {
-    super("this node is shutting down: use another one");
+    super("shuttingDown", "this node is shutting down: use another one");
   }
 }
 
@@ -25,7 +54,7 @@ export interface ErrorRow {
   readonly passes: boolean;
 }
 
-const { NOT_APPLIED, UNKNOWN, UNSPECIFIED } = ErrorDetail_Outcome;
+const { APPLIED, NOT_APPLIED, UNKNOWN, UNSPECIFIED } = ErrorDetail_Outcome;
 
 export const ERROR_TABLE: Readonly<Record<ErrorReason, ErrorRow>> = {
   notLeader: { code: Code.FailedPrecondition, outcome: NOT_APPLIED, passes: true },
@@ -40,6 +69,11 @@ export const ERROR_TABLE: Readonly<Record<ErrorReason, ErrorRow>> = {
   membershipRefused: { code: Code.FailedPrecondition, outcome: NOT_APPLIED, passes: false },
   noLeader: { code: Code.Unavailable, outcome: NOT_APPLIED, passes: true },
   readDropped: { code: Code.Unavailable, outcome: NOT_APPLIED, passes: true },
+  compacted: { code: Code.OutOfRange, outcome: NOT_APPLIED, passes: false },
+  watcherTooSlow: { code: Code.Aborted, outcome: NOT_APPLIED, passes: false },
+  sessionExpired: { code: Code.FailedPrecondition, outcome: UNKNOWN, passes: false },
+  answerLost: { code: Code.FailedPrecondition, outcome: APPLIED, passes: false },
+  unsupported: { code: Code.Unimplemented, outcome: NOT_APPLIED, passes: false },
   shuttingDown: { code: Code.Unavailable, outcome: NOT_APPLIED, passes: true },
   internal: { code: Code.Internal, outcome: UNKNOWN, passes: false },
 };
@@ -105,7 +139,7 @@ function answerOfPeer(error: ConnectError): ConnectError {
 
 function reasonOf(error: unknown): ErrorReason {
   if (error instanceof RaftNodeError) return error.code;
-  return error instanceof ShuttingDown ? "shuttingDown" : "internal";
+  return error instanceof ServiceError ? error.reason : "internal";
 }
 
 function messageOf(error: unknown): string {

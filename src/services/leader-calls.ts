@@ -1,12 +1,14 @@
 // Has calls done where they can be done: writes at the leader, here or one hop away; linearizable reads here, once
 // the leader has confirmed an index. Waits out elections within the call's deadline.
 
-import type { HandlerContext, Transport } from "@connectrpc/connect";
+import { Code, ConnectError, type HandlerContext, type Transport } from "@connectrpc/connect";
 import type { LogIndex, NodeId } from "../core/types.js";
+import { ReadConsistency } from "../gen/service_pb.js";
 import type { CallOptions } from "../node/calls.js";
 import { RaftNodeError } from "../node/errors.js";
 import type { NodeEvents } from "../node/events.js";
 import type { Cancel, Clock, Logger } from "../node/ports.js";
+import type { ReadIndexOptions } from "../node/reads.js";
 import { CallBudget, type CallBudgetLimits, DEFAULT_CALL_BUDGET } from "./call-budget.js";
 import {
   type CallPurpose,
@@ -25,8 +27,15 @@ export interface RoutedNode {
   readonly isLeader: boolean;
   readonly leaderId: NodeId | undefined;
   readonly leaderAddress: string | undefined;
-  readIndex(options?: CallOptions): Promise<LogIndex>;
+  readIndex(options?: ReadIndexOptions): Promise<LogIndex>;
   on(event: "leader", listener: (event: NodeEvents["leader"]) => void): Cancel;
+}
+
+/** How much a read must see. */
+export interface ReadLevel {
+  readonly consistency?: ReadConsistency | undefined;
+  /** Of a serializable read. 0: any age. */
+  readonly maxStalenessMs?: number | undefined;
 }
 
 /** How other nodes are reached. */
@@ -75,6 +84,7 @@ export class LeaderCalls {
   readonly #limits: CallBudgetLimits;
   readonly #maxWaiting: number;
   readonly #random: () => number;
+  readonly #streams = new Set<AbortController>();
   #waiting = 0;
   #underWay = 0;
   #draining = false;
@@ -102,13 +112,48 @@ export class LeaderCalls {
     );
   }
 
-  /** Resolves when a read of the local state sees every write that was acknowledged before this call. */
-  linearize(context: HandlerContext): Promise<void> {
+  /**
+   * Resolves when the local state may be read at the level that is asked for. Linearizable, the default: it contains
+   * every write that was acknowledged before this call.
+   */
+  linearize(context: HandlerContext, level: ReadLevel = {}): Promise<void> {
+    const { consistency = ReadConsistency.LINEARIZABLE, maxStalenessMs = 0 } = level;
+    if (consistency === ReadConsistency.SERIALIZABLE && maxStalenessMs === 0) {
+      return this.#serve("read", context, async () => undefined);
+    }
+    const kind =
+      consistency === ReadConsistency.SERIALIZABLE
+        ? { maxStalenessMs }
+        : { lease: consistency === ReadConsistency.LEADER_LEASE };
     return this.#serve("read", context, (budget) =>
       this.#untilDone(budget, async () => {
-        await this.#node.readIndex(budget.options());
+        await this.#node.readIndex({ ...budget.options(), ...kind });
       }),
     );
+  }
+
+  /**
+   * Runs a stream of answers. It must end soon after `signal` fires, in any way; what it throws reaches the client as
+   * from the other calls. Ended when the node drains.
+   */
+  async *stream<T>(
+    context: HandlerContext,
+    run: (signal: AbortSignal) => AsyncIterable<T>,
+  ): AsyncGenerator<T> {
+    const controller = new AbortController();
+    const abort = () => controller.abort();
+    context.signal.addEventListener("abort", abort, { once: true });
+    this.#streams.add(controller);
+    try {
+      if (this.#draining) throw new ShuttingDown();
+      yield* run(controller.signal);
+      if (this.#draining || context.signal.aborted) throw endOfStream(context.signal);
+    } catch (error) {
+      throw this.#answer(controller.signal.aborted ? endOfStream(context.signal) : error, "read");
+    } finally {
+      this.#streams.delete(controller);
+      context.signal.removeEventListener("abort", abort);
+    }
   }
 
   /** Runs a handler's own part, so that what it throws reaches the client in the same form. */
@@ -126,6 +171,7 @@ export class LeaderCalls {
    */
   async drain(graceMs: number): Promise<void> {
     this.#draining = true;
+    for (const controller of this.#streams) controller.abort();
     const untilMs = this.#clock.nowMs() + graceMs;
     while (this.#underWay > 0 && this.#clock.nowMs() < untilMs) {
       await new Promise<void>((resolve) => {
@@ -251,6 +297,19 @@ export class LeaderCalls {
     });
     this.#waiting -= 1;
     for (const cancel of undo) cancel();
+  }
+}
+
+/** Why a stream ended before its client had enough. */
+function endOfStream(signal: AbortSignal): Error {
+  if (!signal.aborted) return new ShuttingDown();
+  switch (ConnectError.from(signal.reason).code) {
+    case Code.Unavailable:
+      return new ShuttingDown();
+    case Code.DeadlineExceeded:
+      return new RaftNodeError("deadlineExceeded", "the client's deadline passed");
+    default:
+      return new RaftNodeError("aborted", "the client gave the call up");
   }
 }
 

@@ -5,15 +5,27 @@ import { readFileSync } from "node:fs";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { describe, expect, test } from "vitest";
 import { ErrorDetail_Outcome, ErrorDetailSchema } from "../../src/gen/service_pb.js";
-import { RaftNodeError } from "../../src/node/errors.js";
+import { RaftNodeError, type RaftNodeErrorCode } from "../../src/node/errors.js";
 import {
   ERROR_TABLE,
+  type ErrorReason,
   errorDetail,
   isKnownReason,
   passesByItself,
-  ShuttingDown,
+  SERVICE_REASONS,
+  ServiceError,
   toConnectError,
 } from "../../src/services/connect-errors.js";
+
+function runtimeReason(reason: ErrorReason): RaftNodeErrorCode {
+  const isForeign = reason === "internal" || SERVICE_REASONS.some((name) => name === reason);
+  const codes = Object.keys(ERROR_TABLE).filter(
+    (name): name is RaftNodeErrorCode => name === reason && !isForeign,
+  );
+  const [code] = codes;
+  if (code === undefined) throw new Error(`${reason} is none of the runtime's`);
+  return code;
+}
 
 const LEADER = { leaderId: 3n, leaderAddress: "127.0.0.1:7003" };
 
@@ -37,7 +49,11 @@ describe("what a client gets", () => {
     "%s carries its reason, its outcome and the leader",
     (reason) => {
       if (!isKnownReason(reason) || reason === "internal") throw new Error("not in the table");
-      const thrown = reason === "shuttingDown" ? new ShuttingDown() : new RaftNodeError(reason, "in words");
+      const known = SERVICE_REASONS.find((name) => name === reason);
+      const thrown =
+        known === undefined
+          ? new RaftNodeError(runtimeReason(reason), "in words")
+          : new ServiceError(known, "in words");
       const error = toConnectError(thrown, "write", LEADER);
       expect(error.code).toBe(ERROR_TABLE[reason].code);
       expect(error.rawMessage).toBe(thrown.message);

@@ -16,7 +16,12 @@ import { RaftNodeError, type RaftNodeErrorCode } from "../../src/node/errors.js"
 import type { NodeEvents } from "../../src/node/events.js";
 import { SILENT } from "../../src/node/options.js";
 import { systemClock } from "../../src/node/system-clock.js";
-import { ERROR_TABLE, errorDetail, toConnectError } from "../../src/services/connect-errors.js";
+import {
+  ERROR_TABLE,
+  errorDetail,
+  SERVICE_REASONS,
+  toConnectError,
+} from "../../src/services/connect-errors.js";
 import {
   FORWARDED_HEADER,
   LeaderCalls,
@@ -246,7 +251,7 @@ describe("a write", () => {
 
   test("is tried again after every error that passes, and after no other, here and there alike", async () => {
     for (const [reason, { passes }] of Object.entries(ERROR_TABLE)) {
-      if (reason === "internal" || reason === "shuttingDown") continue;
+      if (reason === "internal" || SERVICE_REASONS.some((known) => known === reason)) continue;
       const code = codeOf(reason);
       const local = setUp();
       local.node.lead(1n);

@@ -2,6 +2,7 @@
 // before they go to LMDB, so a write is visible as soon as it is applied.
 
 import type { KvRecord } from "../../gen/records_pb.js";
+import type { KeySpan } from "./kv-key-range.js";
 
 /** `undefined` stands for "deleted". */
 export type KvChange = KvRecord | undefined;
@@ -32,6 +33,15 @@ export class KvOverlay {
       if (change !== undefined || changes.has(key)) return { change };
     }
     return undefined;
+  }
+
+  /** What is known here about the keys of a span, in no order. Costs a look at every change. */
+  within(span: KeySpan): Map<string, KvChange> {
+    const found = new Map<string, KvChange>();
+    for (const changes of [this.#writing, this.#waiting]) {
+      for (const [key, change] of changes) if (span.includes(key)) found.set(key, change);
+    }
+    return found;
   }
 
   put(key: string, change: KvChange): void {

@@ -1,6 +1,7 @@
 // The body of a snapshot: frames, each of one kind byte, payload length, CRC-32 of the payload, payload.
 //
 //   header   KvSnapshotHeader
+//   session  16 bytes client id, the session as it is stored (sealed); by client id; since format version 2
 //   record   2 bytes key length, key, the record as it is stored (sealed with its own checksum); in key order
 //   trailer  KvSnapshotTrailer; without it the body is incomplete
 //
@@ -10,14 +11,16 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { KvSnapshotHeaderSchema, KvSnapshotTrailerSchema, type KvStoreState } from "../../gen/records_pb.js";
 import type { SnapshotSink } from "../../node/ports.js";
 import { crc32 } from "../../storage/checksum.js";
-import { MAX_KEY_BYTES } from "./kv-limits.js";
+import { CLIENT_ID_BYTES, MAX_KEY_BYTES } from "./kv-limits.js";
 import { openRecord } from "./kv-record-codec.js";
-import type { KvPin, StoredRecord } from "./kv-store.js";
+import { type KvPin, type StoredRecord, sessionKey } from "./kv-store.js";
 
-const FORMAT_VERSION = 1;
+const FORMAT_VERSION = 2;
+const OLDEST_FORMAT_VERSION = 1;
 const HEADER = 1;
 const RECORD = 2;
 const TRAILER = 3;
+const SESSION = 4;
 const FRAME_HEAD_BYTES = 9;
 const KEY_LENGTH_BYTES = 2;
 /** More than any record: a length beyond it is damage, not something to wait for. */
@@ -34,6 +37,9 @@ export async function writeSnapshot(pin: KvPin, sink: SnapshotSink): Promise<voi
   const { state } = pin;
   const header = create(KvSnapshotHeaderSchema, { formatVersion: FORMAT_VERSION, state });
   await sink(frame(HEADER, toBinary(KvSnapshotHeaderSchema, header)));
+  const sessions = pin.sessions();
+  const sessionCount = BigInt(sessions.length);
+  for (const { key, sealed } of sessions) await sink(frame(SESSION, Buffer.concat([key, sealed])));
   let recordCount = 0n;
   let page = pin.page(undefined, PAGE_BYTES);
   for (let last = page.at(-1); last !== undefined; last = page.at(-1)) {
@@ -41,16 +47,19 @@ export async function writeSnapshot(pin: KvPin, sink: SnapshotSink): Promise<voi
     recordCount += BigInt(page.length);
     page = pin.page(last.key, PAGE_BYTES);
   }
-  if (recordCount !== state.recordCount) {
-    throw new KvSnapshotInvalid(`the store should hold ${state.recordCount} records and gave ${recordCount}`);
+  if (recordCount !== state.recordCount || sessionCount !== state.sessionCount) {
+    throw new KvSnapshotInvalid(
+      `the store should hold ${state.recordCount} records and ${state.sessionCount} sessions, and gave ${recordCount} and ${sessionCount}`,
+    );
   }
-  const trailer = create(KvSnapshotTrailerSchema, { recordCount });
+  const trailer = create(KvSnapshotTrailerSchema, { recordCount, sessionCount });
   await sink(frame(TRAILER, toBinary(KvSnapshotTrailerSchema, trailer)));
 }
 
 /** What a body holds, frame by frame. */
 export type KvSnapshotPart =
   | { readonly kind: "header"; readonly state: KvStoreState }
+  | { readonly kind: "session"; readonly record: StoredRecord }
   | { readonly kind: "record"; readonly record: StoredRecord };
 
 /**
@@ -60,7 +69,9 @@ export type KvSnapshotPart =
 export async function* readSnapshot(body: AsyncIterable<Uint8Array>): AsyncGenerator<KvSnapshotPart> {
   let state: KvStoreState | undefined;
   let recordCount = 0n;
+  let sessionCount = 0n;
   let lastKey: Uint8Array = Buffer.alloc(0);
+  let lastClientId: Uint8Array = Buffer.alloc(0);
   let trailer = false;
   for await (const { kind, payload } of frames(body)) {
     if (trailer) throw new KvSnapshotInvalid("the snapshot goes on behind its trailer");
@@ -70,6 +81,14 @@ export async function* readSnapshot(body: AsyncIterable<Uint8Array>): AsyncGener
     if (kind === HEADER) {
       state = readHeader(payload);
       yield { kind: "header", state };
+    } else if (kind === SESSION) {
+      const record = readSession(payload);
+      if (recordCount > 0n || Buffer.compare(lastClientId, record.key) >= 0) {
+        throw new KvSnapshotInvalid("the snapshot's sessions are not in order, before its records");
+      }
+      lastClientId = record.key;
+      sessionCount += 1n;
+      yield { kind: "session", record };
     } else if (kind === RECORD) {
       const record = readRecord(payload);
       if (Buffer.compare(lastKey, record.key) >= 0) {
@@ -80,7 +99,9 @@ export async function* readSnapshot(body: AsyncIterable<Uint8Array>): AsyncGener
       yield { kind: "record", record };
     } else if (kind === TRAILER) {
       trailer = true;
-      checkCount(fromBinary(KvSnapshotTrailerSchema, payload).recordCount, recordCount, state);
+      const announced = fromBinary(KvSnapshotTrailerSchema, payload);
+      checkCount("records", announced.recordCount, recordCount, state?.recordCount);
+      checkCount("sessions", announced.sessionCount, sessionCount, state?.sessionCount);
     } else {
       throw new KvSnapshotInvalid(
         `the snapshot holds a frame of unknown kind ${kind}: written by a newer version?`,
@@ -92,9 +113,10 @@ export async function* readSnapshot(body: AsyncIterable<Uint8Array>): AsyncGener
 
 function readHeader(payload: Buffer): KvStoreState {
   const { formatVersion, state } = fromBinary(KvSnapshotHeaderSchema, payload);
-  if (formatVersion !== FORMAT_VERSION || state === undefined) {
+  const isKnown = formatVersion >= OLDEST_FORMAT_VERSION && formatVersion <= FORMAT_VERSION;
+  if (!isKnown || state === undefined) {
     throw new KvSnapshotInvalid(
-      `the snapshot has format version ${formatVersion}, this program reads ${FORMAT_VERSION}`,
+      `the snapshot has format version ${formatVersion}, this program reads ${OLDEST_FORMAT_VERSION} to ${FORMAT_VERSION}`,
     );
   }
   return state;
@@ -111,9 +133,19 @@ function readRecord(payload: Buffer): StoredRecord {
   return { key, sealed };
 }
 
-function checkCount(announced: bigint, found: bigint, state: KvStoreState | undefined): void {
-  if (announced !== found || state?.recordCount !== found) {
-    throw new KvSnapshotInvalid(`the snapshot announces ${announced} records and holds ${found}`);
+function readSession(payload: Buffer): StoredRecord {
+  if (payload.length <= CLIENT_ID_BYTES) {
+    throw new KvSnapshotInvalid("the snapshot holds a session without a proper client id");
+  }
+  const key = payload.subarray(0, CLIENT_ID_BYTES);
+  const sealed = payload.subarray(CLIENT_ID_BYTES);
+  openRecord("the snapshot", sessionKey(key), sealed);
+  return { key, sealed };
+}
+
+function checkCount(what: string, announced: bigint, found: bigint, expected: bigint | undefined): void {
+  if (announced !== found || expected !== found) {
+    throw new KvSnapshotInvalid(`the snapshot announces ${announced} ${what} and holds ${found}`);
   }
 }
 

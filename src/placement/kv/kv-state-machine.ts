@@ -7,12 +7,21 @@ import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import { InvariantViolation } from "../../core/errors.js";
 import type { LogIndex } from "../../core/types.js";
-import { type KvRecord, type KvStoreState, KvStoreStateSchema } from "../../gen/records_pb.js";
+import {
+  type KvRecord,
+  KvRecordSchema,
+  type KvStoreState,
+  KvStoreStateSchema,
+} from "../../gen/records_pb.js";
 import { RaftNodeError } from "../../node/errors.js";
 import type { Command, Logger, StateMachine, StateMachineSnapshot } from "../../node/ports.js";
 import { makeFolderDurable } from "../../storage/storage-files.js";
-import { applyEncodedCommand } from "./kv-command.js";
+import { applyEncodedCommand, type KvPage, type KvView } from "./kv-command.js";
+import { type KvEvent, KvHistory, type KvHistoryLimits } from "./kv-history.js";
+import type { KeySpan } from "./kv-key-range.js";
 import { KvOverlay } from "./kv-overlay.js";
+import { readPage } from "./kv-range.js";
+import { KvSessions } from "./kv-sessions.js";
 import { writeSnapshot } from "./kv-snapshot-format.js";
 import { KvStore } from "./kv-store.js";
 import { KvStoreBuilder } from "./kv-store-builder.js";
@@ -29,6 +38,19 @@ export interface KvStateMachineOptions {
   readonly flushBytes?: number | undefined;
   /** How long a change may wait for company before it is written. Default 50 ms; 0: as soon as the disk is free. */
   readonly flushDelayMs?: number | undefined;
+  /** How many recent changes are kept in memory, for watchers and for reading at an earlier revision. */
+  readonly history?: Partial<KvHistoryLimits> | undefined;
+}
+
+/** Part of a span of keys. */
+export interface KvRangeQuery {
+  readonly span: KeySpan;
+  /** As the store was then; undefined: as it is. */
+  readonly revision?: bigint | undefined;
+  readonly limit: number;
+  /** Keys and values; the first entry always fits. */
+  readonly maxBytes: number;
+  readonly keysOnly: boolean;
 }
 
 export class KvStateMachine implements StateMachine {
@@ -38,6 +60,8 @@ export class KvStateMachine implements StateMachine {
   readonly #flushBytes: number;
   readonly #flushDelayMs: number;
   readonly #overlay = new KvOverlay();
+  readonly #sessions = new KvSessions();
+  readonly #history: KvHistory;
   /** Undefined for the moment in which one file takes the place of another. */
   #store: KvStore | undefined;
   #appliedIndex: LogIndex = 0n;
@@ -54,6 +78,7 @@ export class KvStateMachine implements StateMachine {
     this.#maxUnflushedBytes = options.maxUnflushedBytes ?? 64 * MIB;
     this.#flushBytes = options.flushBytes ?? 4 * MIB;
     this.#flushDelayMs = options.flushDelayMs ?? 50;
+    this.#history = new KvHistory(options.history);
     this.#adopt(store);
   }
 
@@ -89,6 +114,31 @@ export class KvStateMachine implements StateMachine {
   /** How many keys there are. */
   get recordCount(): bigint {
     return this.#recordCount;
+  }
+
+  /** How many clients' writes are remembered, so that they take effect once. */
+  get sessionCount(): number {
+    return this.#sessions.count;
+  }
+
+  /** The recent changes. To be read only. */
+  get history(): KvHistory {
+    return this.#history;
+  }
+
+  /**
+   * The first entries of a span, in key order, as of `appliedIndex` or of an earlier revision.
+   * @throws StorageFault; ServiceError `compacted` when the revision is too long ago.
+   */
+  range(query: KvRangeQuery): KvPage {
+    const { span, revision = this.#revision } = query;
+    const changes = this.#overlay.within(span);
+    if (revision < this.#revision) {
+      for (const [key, record] of this.#history.undo(revision, (key) => span.includes(key))) {
+        changes.set(key, record);
+      }
+    }
+    return readPage(this.#openStore().range(span), changes, query);
   }
 
   /** The record under `key` as of `appliedIndex`. Do not change its bytes. @throws StorageFault */
@@ -166,6 +216,7 @@ export class KvStateMachine implements StateMachine {
       // After a failed write LMDB may never finish closing; the process is about to end anyway.
       if (this.#failure === undefined) await store?.close();
       this.#failure ??= new Error("the key-value store is closed");
+      this.#history.end();
     }
   }
 
@@ -177,22 +228,45 @@ export class KvStateMachine implements StateMachine {
         `asked to apply ${first} to ${appliedIndex}, but the state already contains ${this.#appliedIndex}`,
       );
     }
-    const view = {
+    let events: KvEvent[] = [];
+    const view: KvView = {
       revision: this.#revision,
-      read: (key: string) => this.get(key),
-      write: (key: string, record: KvRecord | undefined) => this.#change(key, record),
+      read: (key) => this.get(key),
+      write: (key, value, before) => events.push(this.#change(key, value, before, view.revision)),
+      range: (span, limit, maxBytes, keysOnly) => this.range({ span, limit, maxBytes, keysOnly }),
     };
-    const results = commands.map((command) => applyEncodedCommand(view, command.data));
-    this.#revision = view.revision;
+    const results = commands.map(({ index, data }) => {
+      const result = applyEncodedCommand(view, this.#sessions, index, data);
+      if (view.revision === this.#revision) return result;
+      this.#revision = view.revision;
+      this.#history.append(events);
+      events = [];
+      return result;
+    });
     this.#appliedIndex = appliedIndex;
+    this.#history.wake();
     this.#scheduleFlush();
     return results;
   }
 
-  #change(key: string, record: KvRecord | undefined): void {
-    if (record === undefined) this.#recordCount -= 1n;
-    else if (record.version === 1n) this.#recordCount += 1n;
+  #change(
+    key: string,
+    value: Uint8Array | undefined,
+    previous: KvRecord | undefined,
+    revision: bigint,
+  ): KvEvent {
+    if (previous === undefined) this.#recordCount += 1n;
+    if (value === undefined) this.#recordCount -= 1n;
+    const record =
+      value &&
+      create(KvRecordSchema, {
+        value: ownBytes(value),
+        createRevision: previous?.createRevision ?? revision,
+        modRevision: revision,
+        version: (previous?.version ?? 0n) + 1n,
+      });
     this.#overlay.put(key, record);
+    return { key, record, previous };
   }
 
   async #waitForRoom(): Promise<void> {
@@ -230,9 +304,11 @@ export class KvStateMachine implements StateMachine {
       appliedIndex: this.#appliedIndex,
       revision: this.#revision,
       recordCount: this.#recordCount,
+      sessionCount: BigInt(this.#sessions.count),
+      forgottenRevision: this.#sessions.forgottenRevision,
     });
     try {
-      await this.#openStore().write(this.#overlay.beginWrite(), state);
+      await this.#openStore().write(this.#overlay.beginWrite(), this.#sessions.takeDirty(), state);
     } catch (error) {
       throw this.#fail(error);
     }
@@ -248,6 +324,8 @@ export class KvStateMachine implements StateMachine {
     this.#durableIndex = state.appliedIndex;
     this.#revision = state.revision;
     this.#recordCount = state.recordCount;
+    this.#sessions.load(state, store.readSessions());
+    this.#history.reset(state.revision);
   }
 
   #openStore(): KvStore {
@@ -260,6 +338,7 @@ export class KvStateMachine implements StateMachine {
 
   #fail(error: unknown): Error {
     this.#failure = error instanceof Error ? error : new Error(String(error));
+    this.#history.end();
     this.#logger?.error({ error: this.#failure }, "the key-value store cannot go on");
     return this.#failure;
   }
@@ -267,6 +346,11 @@ export class KvStateMachine implements StateMachine {
   #throwIfFailed(): void {
     if (this.#failure !== undefined) throw this.#failure;
   }
+}
+
+/** The history keeps values for long: they must not hold on to the large buffer that they may have come in. */
+function ownBytes(value: Uint8Array): Uint8Array {
+  return value.length * 2 < value.buffer.byteLength ? Uint8Array.from(value) : value;
 }
 
 function storePath(dir: string): string {

@@ -30,7 +30,7 @@ export class KvStoreBuilder {
 
   /** Leaves the store empty. */
   async fillBlank(): Promise<void> {
-    await this.store.writeStored([], create(KvStoreStateSchema));
+    await this.store.writeStored([], [], create(KvStoreStateSchema));
     await this.store.close();
   }
 
@@ -41,6 +41,7 @@ export class KvStoreBuilder {
   async fill(appliedIndex: bigint, body: AsyncIterable<Uint8Array>): Promise<void> {
     let state: KvStoreState | undefined;
     let batch: StoredRecord[] = [];
+    let sessions: StoredRecord[] = [];
     let batchBytes = 0;
     const unfinished = create(KvStoreStateSchema);
     for await (const part of readSnapshot(body)) {
@@ -49,15 +50,17 @@ export class KvStoreBuilder {
         if (state.appliedIndex === appliedIndex) continue;
         throw new KvSnapshotInvalid(`the snapshot is as of ${state.appliedIndex}, expected ${appliedIndex}`);
       }
-      batch.push(part.record);
+      if (part.kind === "record") batch.push(part.record);
+      else sessions.push(part.record);
       batchBytes += part.record.key.length + part.record.sealed.length;
       if (batchBytes < BATCH_BYTES) continue;
-      await this.store.writeStored(batch, unfinished);
+      await this.store.writeStored(batch, sessions, unfinished);
       batch = [];
+      sessions = [];
       batchBytes = 0;
     }
     if (state === undefined) throw new KvSnapshotInvalid("the snapshot is empty");
-    await this.store.writeStored(batch, state);
+    await this.store.writeStored(batch, sessions, state);
     await this.store.close();
   }
 

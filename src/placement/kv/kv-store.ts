@@ -11,10 +11,15 @@ import {
 } from "../../gen/records_pb.js";
 import { verifyLmdbFile } from "../../storage/lmdb-verify.js";
 import { REBUILD_REMEDY, StorageFault, type StorageFaultCode } from "../../storage/storage-fault.js";
+import type { KeySpan } from "./kv-key-range.js";
 import type { KvChange } from "./kv-overlay.js";
 import { openRecord, RecordArena, sealRecord } from "./kv-record-codec.js";
+import type { SessionChange } from "./kv-sessions.js";
 
 const STATE_KEY = Buffer.from("state");
+/** Before a client id: the sessions stand beside the state. */
+const SESSION_PREFIX = Buffer.from("session/");
+const SESSIONS_END = Buffer.from("session0");
 const RECORDS = "records";
 const ABOUT = "about";
 const INITIAL_MAP_BYTES = 256 * 1024 * 1024;
@@ -32,6 +37,8 @@ export interface KvPin {
   readonly state: KvStoreState;
   /** Records with keys after `after`, in key order, until `maxBytes` is reached; empty at the end. */
   page(after: Uint8Array | undefined, maxBytes: number): readonly StoredRecord[];
+  /** All sessions, by client id, still sealed. Their memory is bounded. */
+  sessions(): readonly StoredRecord[];
   release(): void;
 }
 
@@ -71,12 +78,12 @@ export class KvStore {
    * @throws StorageFault
    */
   static async open(path: string): Promise<KvStore> {
-    const { state, recordCount } = await verify(path);
-    if (recordCount !== state.recordCount) {
+    const { state, recordCount, sessionCount } = await verify(path);
+    if (recordCount !== state.recordCount || sessionCount !== state.sessionCount) {
       throw damaged(
         path,
         "inconsistent",
-        `it should hold ${state.recordCount} records and holds ${recordCount}`,
+        `it should hold ${state.recordCount} records and ${state.sessionCount} sessions, and holds ${recordCount} and ${sessionCount}`,
       );
     }
     return new KvStore(path);
@@ -102,29 +109,61 @@ export class KvStore {
     return this.#records.doesExist(Buffer.from(key, "utf8"));
   }
 
+  /** The records of a span, in key order, as they are on disk. Must be walked in one go: it is a view of this moment. */
+  *range(span: KeySpan): Generator<{ readonly key: Buffer; readonly open: () => KvRecord }> {
+    const bounds = span.end === undefined ? { start: span.start } : { start: span.start, end: span.end };
+    for (const { key, value } of this.#records.getRange(bounds)) {
+      const keyBytes = Buffer.from(key);
+      const open = () => fromBinary(KvRecordSchema, openRecord(this.path, keyBytes, Buffer.from(value)));
+      yield { key: keyBytes, open };
+    }
+  }
+
+  /** The bodies of all sessions. @throws StorageFault */
+  readSessions(): readonly Uint8Array[] {
+    return this.#sessions().map(({ key, sealed }) => openRecord(this.path, sessionKey(key), sealed));
+  }
+
   /**
    * Makes changes and the state that they lead to durable, as one transaction. One call at a time.
    * @throws once a write has failed the file must not be used any more: LMDB would report later writes as done.
    */
-  async write(changes: ReadonlyMap<string, KvChange>, state: KvStoreState): Promise<void> {
+  async write(
+    changes: ReadonlyMap<string, KvChange>,
+    sessions: readonly SessionChange[],
+    state: KvStoreState,
+  ): Promise<void> {
     const arena = new RecordArena();
     const sealed = [...changes].map(([key, change]) => {
       const keyBytes = Buffer.from(key, "utf8");
       const value = change && sealRecord(keyBytes, toBinary(KvRecordSchema, change), arena);
       return { keyBytes, value };
     });
+    const sealedSessions = sessions.map(({ clientId, body }) => {
+      const keyBytes = sessionKey(clientId);
+      return { keyBytes, value: body && sealRecord(keyBytes, body, arena) };
+    });
     await this.#commit(state, () => {
       for (const { keyBytes, value } of sealed) {
         if (value === undefined) void this.#records.remove(keyBytes);
         else void this.#records.put(keyBytes, value);
       }
+      for (const { keyBytes, value } of sealedSessions) {
+        if (value === undefined) void this.#about.remove(keyBytes);
+        else void this.#about.put(keyBytes, value);
+      }
     });
   }
 
   /** As `write`, for records that come sealed from another store and are new here. */
-  async writeStored(records: readonly StoredRecord[], state: KvStoreState): Promise<void> {
+  async writeStored(
+    records: readonly StoredRecord[],
+    sessions: readonly StoredRecord[],
+    state: KvStoreState,
+  ): Promise<void> {
     await this.#commit(state, () => {
       for (const { key, sealed } of records) void this.#records.put(key, Buffer.from(sealed));
+      for (const { key, sealed } of sessions) void this.#about.put(sessionKey(key), Buffer.from(sealed));
     });
   }
 
@@ -137,6 +176,10 @@ export class KvStore {
       page: (after, maxBytes) => {
         if (released) throw new Error("the snapshot was released while it was being written");
         return this.#page(transaction, after, maxBytes);
+      },
+      sessions: () => {
+        if (released) throw new Error("the snapshot was released while it was being written");
+        return this.#sessions(transaction);
       },
       release: () => {
         if (released) return;
@@ -171,6 +214,16 @@ export class KvStore {
     this.#root.resetReadTxn();
   }
 
+  /** By client id. */
+  #sessions(transaction?: Transaction): StoredRecord[] {
+    const bounds = { start: SESSION_PREFIX, end: SESSIONS_END };
+    const range = transaction === undefined ? bounds : { ...bounds, transaction };
+    return [...this.#about.getRange(range)].map(({ key, value }) => ({
+      key: Buffer.from(key.subarray(SESSION_PREFIX.length)),
+      sealed: Buffer.from(value),
+    }));
+  }
+
   #page(transaction: Transaction, after: Uint8Array | undefined, maxBytes: number): StoredRecord[] {
     const start = after === undefined ? {} : { start: after, exclusiveStart: true };
     const page: StoredRecord[] = [];
@@ -196,9 +249,16 @@ async function describeFailure(error: unknown): Promise<string> {
   }
 }
 
-async function verify(path: string): Promise<{ readonly state: KvStoreState; readonly recordCount: bigint }> {
+interface Contents {
+  readonly state: KvStoreState;
+  readonly recordCount: bigint;
+  readonly sessionCount: bigint;
+}
+
+async function verify(path: string): Promise<Contents> {
   let state = create(KvStoreStateSchema);
   let recordCount = 0n;
+  let sessionCount = 0n;
   const foreign = (key: Buffer) => {
     throw damaged(path, "corrupt", `a record ${JSON.stringify(key.toString("latin1"))} is out of place`);
   };
@@ -213,13 +273,27 @@ async function verify(path: string): Promise<{ readonly state: KvStoreState; rea
     [
       ABOUT,
       (key: Buffer, sealed: Buffer) => {
+        if (isSessionKey(key)) {
+          openRecord(path, key, sealed);
+          sessionCount += 1n;
+          return;
+        }
         if (!key.equals(STATE_KEY)) foreign(key);
         state = fromBinary(KvStoreStateSchema, openRecord(path, key, sealed));
       },
     ],
   ]);
   await verifyLmdbFile(path, foreign, databases);
-  return { state, recordCount };
+  return { state, recordCount, sessionCount };
+}
+
+/** What a session is stored, and sealed, under. */
+export function sessionKey(clientId: Uint8Array): Buffer {
+  return Buffer.concat([SESSION_PREFIX, clientId]);
+}
+
+function isSessionKey(key: Buffer): boolean {
+  return key.subarray(0, SESSION_PREFIX.length).equals(SESSION_PREFIX);
 }
 
 function damaged(path: string, code: StorageFaultCode, problem: string): StorageFault {
