@@ -48,20 +48,23 @@ export interface ApplierParts {
   readonly fail: (error: unknown) => void;
 }
 
+/** How long the event loop may be held up by commands that are applied one batch after the other. */
+const MAX_BREATHLESS_MS = 10;
+
 type Task =
   | { readonly kind: "entries"; readonly entries: Entry[] }
   | { readonly kind: "snapshot"; readonly snapshot: Snapshot; readonly durable: Promise<void> }
-  | { readonly kind: "between"; readonly run: () => Promise<void> };
+  | { readonly kind: "between"; readonly run: () => Promise<void>; readonly abandon: () => void };
 
 export class Applier {
-  #tasks: Task[] = [];
+  readonly #tasks: Task[] = [];
   #busy = false;
   #working: Promise<void> = Promise.resolve();
   #halted = false;
+  /** Since when the event loop may not have had a turn. */
+  #breathedMs = 0;
   /** The index of the last snapshot taken in. */
   #snapshotIndex: LogIndex = 0n;
-  /** A snapshot was passed over for a newer one: until that is restored, what comes does not fit the state. */
-  #inGap = false;
 
   constructor(private readonly parts: ApplierParts) {}
 
@@ -80,15 +83,16 @@ export class Applier {
     this.#take({ kind: "snapshot", snapshot, durable });
   }
 
-  /** Runs between two calls of the state machine, after everything that was taken in before. */
-  between(run: () => Promise<void>): void {
-    this.#take({ kind: "between", run });
+  /** Runs between two calls of the state machine, after everything that was taken in before; or is abandoned. */
+  between(run: () => Promise<void>, abandon: () => void): void {
+    if (this.#halted) abandon();
+    else this.#take({ kind: "between", run, abandon });
   }
 
   /** Begins nothing more and acknowledges nothing more; resolves when the call under way has ended. */
   async halt(): Promise<void> {
     this.#halted = true;
-    this.#tasks = [];
+    for (const task of this.#tasks.splice(0)) if (task.kind === "between") task.abandon();
     await this.#working;
   }
 
@@ -100,6 +104,7 @@ export class Applier {
 
   async #work(): Promise<void> {
     this.#busy = true;
+    this.#breathedMs = this.parts.clock.nowMs();
     try {
       for (let task = this.#tasks.shift(); task !== undefined; task = this.#tasks.shift()) {
         await this.#perform(task);
@@ -126,13 +131,22 @@ export class Applier {
 
   async #applyEntries(entries: readonly Entry[]): Promise<void> {
     let at = 0;
-    while (at < entries.length && !this.#halted && !this.#inGap) {
+    while (at < entries.length && !this.#halted) {
+      await this.#breathe();
       const batch = leadingCommands(entries, at, this.parts.maxBatchEntries);
       const next = entries[at];
       if (batch.length > 0) await this.#applyCommands(batch);
       else if (next !== undefined) await this.#applyConfChange(next);
       at += Math.max(batch.length, 1);
     }
+  }
+
+  /** A state machine that answers without waiting must not keep the network waiting, least of all in a long replay. */
+  async #breathe(): Promise<void> {
+    const { clock } = this.parts;
+    if (clock.nowMs() - this.#breathedMs < MAX_BREATHLESS_MS) return;
+    await new Promise<void>((resolve) => clock.soon(resolve));
+    this.#breathedMs = clock.nowMs();
   }
 
   async #applyCommands(batch: readonly Entry[]): Promise<void> {
@@ -216,7 +230,7 @@ export class Applier {
     const index = snapshot.metadata?.index ?? 0n;
     await durable;
     const body = await this.#openUnlessSuperseded(snapshot, index);
-    this.#inGap = body === undefined;
+    // Nothing that follows it is waiting here: the core hands that out only when a snapshot is applied.
     if (body === undefined) return;
     if (this.#halted) return body.close();
     const membership = await restore(snapshot, body);

@@ -258,9 +258,10 @@ export class Runtime {
     this.#loop.halt();
     this.peers.close();
     const halted = this.#applier.halt();
+    const snapshotsHalted = this.#snapshotting.halt();
     this.calls.failAll(errorOf);
     await halted;
-    await this.#snapshotting.idle();
+    await snapshotsHalted;
   }
 
   #makeApplier(): Applier {

@@ -57,6 +57,7 @@ export class Snapshotting {
   #making: Promise<void> | undefined;
   #notBeforeMs = Number.NEGATIVE_INFINITY;
   #compacting: Promise<void> | undefined;
+  #halted = false;
   /** What the core knows to be applied: never beyond the commit index that the log was told. */
   #applied: LogIndex = 0n;
 
@@ -76,14 +77,15 @@ export class Snapshotting {
     this.#maybeCompact();
   }
 
-  /** Resolves when nothing of this is under way. */
-  async idle(): Promise<void> {
+  /** Begins nothing more; resolves when nothing is under way. A snapshot that is being written is given up. */
+  async halt(): Promise<void> {
+    this.#halted = true;
     await Promise.all([this.#making, this.#compacting]);
   }
 
   #maybeMake(): void {
     const { stateMachine, clock } = this.parts;
-    if (this.#wanted === undefined || this.#making !== undefined) return;
+    if (this.#wanted === undefined || this.#making !== undefined || this.#halted) return;
     if (stateMachine.appliedIndex < this.#wanted || clock.nowMs() < this.#notBeforeMs) return;
     this.#wanted = undefined;
     this.#making = this.#make().then(
@@ -92,6 +94,7 @@ export class Snapshotting {
       },
       (error: unknown) => {
         this.#making = undefined;
+        if (this.#halted) return;
         this.#notBeforeMs = clock.nowMs() + RETRY_MS;
         this.parts.logger.error({ error }, "a snapshot could not be made; it is tried again when asked for");
       },
@@ -102,7 +105,9 @@ export class Snapshotting {
     const { snapshots, metrics, created } = this.parts;
     const { pinned, metadata, membership } = await this.#pin();
     try {
-      const snapshot = await snapshots.create(metadata, toRecord(membership), (sink) => pinned.write(sink));
+      const snapshot = await snapshots.create(metadata, toRecord(membership), (sink) =>
+        pinned.write((chunk) => (this.#halted ? Promise.reject(halted()) : sink(chunk))),
+      );
       metrics.count("snapshotsCreated");
       created(snapshot);
     } finally {
@@ -114,27 +119,30 @@ export class Snapshotting {
   #pin(): Promise<PinnedState> {
     const { applier, stateMachine, log, membership } = this.parts;
     return new Promise((resolve, reject) => {
-      applier.between(async () => {
-        try {
-          const current = membership();
-          const pinned = await stateMachine.snapshot();
-          const index = pinned.appliedIndex;
-          const metadata = create(SnapshotMetadataSchema, {
-            confState: confStateOf(current),
-            index,
-            term: log.storage.term(index),
-          });
-          resolve({ pinned, metadata, membership: current });
-        } catch (error) {
-          reject(error instanceof Error ? error : new Error(String(error)));
-        }
-      });
+      applier.between(
+        async () => {
+          try {
+            const current = membership();
+            const pinned = await stateMachine.snapshot();
+            const index = pinned.appliedIndex;
+            const metadata = create(SnapshotMetadataSchema, {
+              confState: confStateOf(current),
+              index,
+              term: log.storage.term(index),
+            });
+            resolve({ pinned, metadata, membership: current });
+          } catch (error) {
+            reject(error instanceof Error ? error : new Error(String(error)));
+          }
+        },
+        () => reject(halted()),
+      );
     });
   }
 
   #maybeCompact(): void {
     const { log, stateMachine, compaction, metrics, fail } = this.parts;
-    if (this.#compacting !== undefined) return;
+    if (this.#compacting !== undefined || this.#halted) return;
     const firstIndex = log.storage.firstIndex();
     if (this.#applied - firstIndex <= BigInt(compaction.afterEntries)) return;
     const upTo = minOf(stateMachine.durableIndex, this.#applied) - BigInt(compaction.keepEntries);
@@ -150,6 +158,10 @@ export class Snapshotting {
       },
     );
   }
+}
+
+function halted(): Error {
+  return new Error("the node stopped");
 }
 
 /** Whether a snapshot from a peer says all that is needed to take it over. */

@@ -53,7 +53,7 @@ export async function stopInOrder(
 
 async function handOver(runtime: Runtime, transfer: Transfer, deadlineMs: number): Promise<void> {
   const { peers, options } = runtime;
-  const others = peers.membership.voters.filter((id) => id !== options.id && peers.isActive(id));
+  const others = peers.membership.voters.filter((id) => id !== options.id);
   if (!runtime.isLeader || others.length === 0) return;
   try {
     await transfer(undefined, { deadlineMs });

@@ -2,7 +2,7 @@
 // machine and the clock.
 
 import { expect, test } from "vitest";
-import { codeOf, ELECTION_MS, errorOf, Group, TICK_MS } from "../support/node-harness.js";
+import { addressOf, codeOf, ELECTION_MS, errorOf, Group, TICK_MS } from "../support/node-harness.js";
 import { bytesOf } from "../support/node-machine.js";
 
 const IDS = [1n, 2n, 3n];
@@ -137,6 +137,63 @@ test("a command that is applied shortly after the handover is still answered", a
   open();
   await group.settled(Promise.all([answer, stopped]));
   expect((await answer).index).toBeGreaterThan(0n);
+  await group.stop();
+});
+
+test("a snapshot that is being made, or waits to be, does not hold up the end", async () => {
+  for (const when of ["waits", "is written"]) {
+    const { group, leader } = await ledGroup();
+    let open = () => {};
+    const gate = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    if (when === "waits") leader.machine.gate = gate;
+    else {
+      leader.machine.snapshot = async () => ({
+        appliedIndex: leader.machine.appliedIndex,
+        write: async (sink) => {
+          await gate;
+          for (;;) await sink(bytesOf("without an end"));
+        },
+        release: () => leader.events.push("released"),
+      });
+    }
+    await group.add(4n);
+    const added = leader.node.addLearner(4n, addressOf(4n));
+    added.catch(() => {});
+    await group.clock.advance(500);
+    if (when === "waits") leader.log.onSnapshotWanted(0n, 4n);
+    const stopped = leader.node.stop({ handOverMs: 1, closeMs: 1_000 });
+    await group.clock.advance(100);
+    open();
+    await group.settled(stopped);
+    await stopped;
+    if (when === "is written") expect(leader.events).toContain("released");
+    await group.stop();
+  }
+});
+
+test("a long replay leaves the event loop its turns", async () => {
+  const group = await Group.led([1n], { limits: { maxApplyBatchEntries: 1 } });
+  const { node, machine, events } = group.at(1n);
+  const apply = machine.apply.bind(machine);
+  machine.apply = (commands, appliedIndex) => {
+    group.clock.jump(6);
+    return apply(commands, appliedIndex);
+  };
+  events.length = 0;
+  const turn = () => {
+    events.push("turn");
+    if (!machine.commands.includes("c9")) group.clock.soon(turn);
+  };
+  const answers = Array.from({ length: 10 }, (_, n) => node.propose(bytesOf(`c${n}`)));
+  group.clock.soon(turn);
+  await group.settled(Promise.all(answers));
+  const order = events
+    .filter((event) => event === "turn" || event.startsWith("applied"))
+    .map((event) => event[0]);
+  // Two of 6 ms, then a turn of everybody else.
+  expect(order.join("")).toContain("aataataataa");
   await group.stop();
 });
 

@@ -57,6 +57,11 @@ export class ManualClock implements Clock {
     this.#nowMs = endMs;
   }
 
+  /** Time that a call takes that does not wait. */
+  jump(durationMs: number): void {
+    this.#nowMs += durationMs;
+  }
+
   /** The event loop stands still: time passes, and afterwards each timer that was missed fires once. */
   async stall(durationMs: number): Promise<void> {
     await this.settle();
