@@ -35,6 +35,7 @@ import { type Listener, listenHttp2 } from "./transport/http2-server.js";
 import type { TransportLimits } from "./transport/limits.js";
 import { listenOn } from "./transport/listen.js";
 import { raftRoutes } from "./transport/raft-service.js";
+import { ReceivedMetrics } from "./transport/transport-metrics.js";
 
 export interface EmbedOptions<M extends StateMachine> {
   /** The folder of this node alone: `log`, `snapshots` and `state` are made in it. */
@@ -160,6 +161,7 @@ async function start<M extends StateMachine>(
   const stateMachine = await options.stateMachine(join(dataDir, options.stateDir ?? "state"));
   const undoStateMachine = cleanup.add(() => stateMachine.close());
 
+  const received = new ReceivedMetrics();
   let peers: { readonly inbox: PeerInbox; readonly transport: ConnectPeerTransport } | undefined;
   const node = await RaftNode.start({
     id,
@@ -178,6 +180,7 @@ async function start<M extends StateMachine>(
         clock,
         limits: transportLimits,
         tls: dialTls,
+        received,
         advertisedAddress: advertisedAddress(options),
       });
       peers = { inbox, transport };
@@ -209,7 +212,9 @@ async function start<M extends StateMachine>(
     for (const mount of mounts) mount(router);
   };
   const raft =
-    peers === undefined ? undefined : peerRoutes(options, node, { ...peers, incarnation, snapshots });
+    peers === undefined
+      ? undefined
+      : peerRoutes(options, node, { ...peers, incarnation, snapshots, received });
   const listeners: Listener[] = [];
   cleanup.add(async () => {
     await Promise.all(listeners.map((listener) => listener.close()));
@@ -264,9 +269,10 @@ function peerRoutes<M extends StateMachine>(
     readonly transport: ConnectPeerTransport;
     readonly incarnation: string;
     readonly snapshots: SnapshotFiles;
+    readonly received: ReceivedMetrics;
   },
 ): (router: ConnectRouter) => void {
-  const { inbox, transport, incarnation, snapshots } = parts;
+  const { inbox, transport, incarnation, snapshots, received } = parts;
   return raftRoutes({
     id: options.id,
     clusterId: options.clusterId,
@@ -276,6 +282,7 @@ function peerRoutes<M extends StateMachine>(
     logger: options.logger ?? SILENT,
     clock: systemClock,
     limits: options.transportLimits,
+    received,
     allowedPeerNames: options.tls?.peerNames,
     requireTlsOffLoopback: options.insecurePeers !== true,
     proposeConfChange: async (change, signal) => {

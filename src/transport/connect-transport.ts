@@ -8,9 +8,10 @@ import { FailureLog } from "./failure-log.js";
 import { identityHeaders, isAddress } from "./headers.js";
 import { Http2Session } from "./http2-session.js";
 import { type TransportLimits, transportLimits } from "./limits.js";
-import { PeerSender, type PeerSenderStats } from "./peer-sender.js";
+import { PeerSender } from "./peer-sender.js";
 import { SnapshotSender } from "./snapshot-sender.js";
-import { type FailureClass, TransportError } from "./transport-errors.js";
+import { TransportError } from "./transport-errors.js";
+import { ReceivedMetrics, RpcMetrics, type TransportMetricsView } from "./transport-metrics.js";
 
 export interface ConnectTransportOptions {
   readonly id: NodeId;
@@ -26,22 +27,15 @@ export interface ConnectTransportOptions {
   readonly limits?: Partial<TransportLimits> | undefined;
   /** Present: peers are dialled over TLS. Asked anew for every dial, so renewed certificates need no restart. */
   readonly tls?: (() => SecureClientSessionOptions) | undefined;
+  /** Where `raftRoutes` counts what arrives, for `metrics()` to tell. */
+  readonly received?: ReceivedMetrics | undefined;
   /** `host:port` under which peers reach this node. */
   readonly advertisedAddress: string;
 }
 
-export interface PeerStats extends PeerSenderStats {
-  readonly id: NodeId;
-  readonly address: string;
-  readonly connected: boolean;
-  readonly sendingSnapshot: boolean;
-  readonly failures: Partial<Record<FailureClass, number>>;
-  readonly lastError: string | undefined;
-}
-
 export interface ConnectPeerTransport extends PeerTransport {
-  /** A snapshot of counters, for metrics and status pages; in id order. */
-  peers(): PeerStats[];
+  /** Everything that was sent, and that arrived, so far. */
+  metrics(): TransportMetricsView;
   /** Where an admitted sender says it is reached. Used only while the membership does not name it. */
   learnAddress(id: NodeId, address: string): void;
   /** Which incarnation a sender showed. When it changed, the sessions with its predecessor are given up at once. */
@@ -54,6 +48,7 @@ interface Peer {
   readonly session: Http2Session;
   readonly sender: PeerSender;
   readonly failures: FailureLog;
+  readonly installSnapshot: RpcMetrics;
 }
 
 /**
@@ -79,6 +74,7 @@ class ConnectTransport implements ConnectPeerTransport {
   readonly #incarnations = new Map<NodeId, string>();
   readonly #closing = new Set<Promise<void>>();
   readonly #unreachable = new Set<NodeId>();
+  readonly #received: ReceivedMetrics;
   #members: ReadonlyMap<NodeId, string> = new Map();
   #closed = false;
 
@@ -86,6 +82,7 @@ class ConnectTransport implements ConnectPeerTransport {
     this.#options = options;
     this.#limits = limits;
     this.#headers = identityHeaders(options);
+    this.#received = options.received ?? new ReceivedMetrics();
     this.#snapshots = new SnapshotSender({
       snapshots: options.snapshots,
       limits,
@@ -155,18 +152,20 @@ class ConnectTransport implements ConnectPeerTransport {
     this.#snapshots.cancel(id, reason);
   }
 
-  peers(): PeerStats[] {
-    return [...this.#peers.values()]
+  metrics(): TransportMetricsView {
+    const peers = [...this.#peers.values()]
       .sort((a, b) => (a.id < b.id ? -1 : 1))
       .map((peer) => ({
         id: peer.id,
         address: peer.address,
         connected: peer.session.state === "ready",
         sendingSnapshot: this.#snapshots.isSending(peer.id),
-        ...peer.sender.stats(),
+        ...peer.sender.metrics(),
+        installSnapshot: peer.installSnapshot.view(),
         failures: peer.failures.counts(),
         lastError: peer.failures.lastError,
       }));
+    return { peers, ...this.#received.view() };
   }
 
   /** Sends what is queued, within `closeGraceMs`, then disconnects. */
@@ -209,6 +208,7 @@ class ConnectTransport implements ConnectPeerTransport {
         to: peer.id,
         headers: this.#headers,
         failures: peer.failures,
+        metrics: peer.installSnapshot,
         openSession: () => this.#openSession(peer.address),
       },
       message,
@@ -259,7 +259,8 @@ class ConnectTransport implements ConnectPeerTransport {
       failures,
       reportUnreachable: () => this.#reportUnreachable(id),
     });
-    const peer: Peer = { id, address, session, sender, failures };
+    const installSnapshot = new RpcMetrics(clock);
+    const peer: Peer = { id, address, session, sender, failures, installSnapshot };
     this.#peers.set(id, peer);
     return peer;
   }

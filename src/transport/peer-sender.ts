@@ -17,6 +17,7 @@ import { callUnary } from "./lean-client.js";
 import { maxRequestBytes, type TransportLimits } from "./limits.js";
 import { messageBytesBound } from "./message-encoder.js";
 import { classifyFailure, type FailureClass, TransportError } from "./transport-errors.js";
+import { type PeerMetricsView, RpcMetrics } from "./transport-metrics.js";
 
 export interface PeerSenderOptions {
   readonly to: NodeId;
@@ -29,18 +30,10 @@ export interface PeerSenderOptions {
   readonly reportUnreachable: () => void;
 }
 
-export interface PeerSenderStats {
-  /** Messages that wait. */
-  readonly queued: number;
-  readonly queuedBytes: number;
-  /** Messages in envelopes that are under way. */
-  readonly inFlight: number;
-  readonly sentMessages: number;
-  readonly sentEnvelopes: number;
-  readonly sentBytes: number;
-  /** Messages that were dropped because a lane was full, or with the envelope before them. */
-  readonly droppedMessages: number;
-}
+export type PeerSenderMetrics = Pick<
+  PeerMetricsView,
+  "queued" | "queuedBytes" | "inFlight" | "droppedMessages" | "sendRaftMessage"
+>;
 
 export const SEND_RAFT_MESSAGE_PATH = "/raftnode.v1.PlacementCenterService/SendRaftMessage";
 
@@ -48,14 +41,13 @@ export class PeerSender {
   readonly #options: PeerSenderOptions;
   readonly #appends: Lane;
   readonly #control: Lane;
-  #sentMessages = 0;
-  #sentEnvelopes = 0;
-  #sentBytes = 0;
+  readonly #calls: RpcMetrics;
   #dropped = 0;
 
   constructor(options: PeerSenderOptions) {
     this.#options = options;
     const { limits } = options;
+    this.#calls = new RpcMetrics(options.clock);
     const envelope = {
       maxEnvelopeBytes: limits.maxEnvelopeBytes,
       maxEnvelopeMessages: limits.maxEnvelopeMessages,
@@ -88,15 +80,13 @@ export class PeerSender {
     this.#appends.flush();
   }
 
-  stats(): PeerSenderStats {
+  metrics(): PeerSenderMetrics {
     return {
       queued: this.#appends.queuedMessages + this.#control.queuedMessages,
       queuedBytes: this.#appends.queuedBytes + this.#control.queuedBytes,
       inFlight: this.#appends.inFlight + this.#control.inFlight,
-      sentMessages: this.#sentMessages,
-      sentEnvelopes: this.#sentEnvelopes,
-      sentBytes: this.#sentBytes,
       droppedMessages: this.#dropped,
+      sendRaftMessage: this.#calls.view(),
     };
   }
 
@@ -162,9 +152,7 @@ export class PeerSender {
     const body = encodeEnvelope(messages);
     try {
       await this.#callOnceMoreIfClosing(body);
-      this.#sentMessages += messages.length;
-      this.#sentEnvelopes += 1;
-      this.#sentBytes += body.length;
+      this.#calls.sent(messages.length, body.length);
       this.#options.failures.recovered();
     } catch (error) {
       onFailure();
@@ -184,14 +172,16 @@ export class PeerSender {
     }
   }
 
-  async #call(body: Uint8Array): Promise<void> {
+  #call(body: Uint8Array): Promise<void> {
     const { session, clock, headers, limits } = this.#options;
-    await callUnary(session, clock, {
-      path: SEND_RAFT_MESSAGE_PATH,
-      headers,
-      body,
-      deadlineMs: limits.envelopeDeadlineMs,
-      maxResponseBytes: maxRequestBytes(limits),
+    return this.#calls.measure(async () => {
+      await callUnary(session, clock, {
+        path: SEND_RAFT_MESSAGE_PATH,
+        headers,
+        body,
+        deadlineMs: limits.envelopeDeadlineMs,
+        maxResponseBytes: maxRequestBytes(limits),
+      });
     });
   }
 }

@@ -22,6 +22,7 @@ import { maxRequestBytes, type TransportLimits, transportLimits } from "./limits
 import { bodyOf } from "./snapshot-descriptor.js";
 import { SnapshotDoor } from "./snapshot-receiver.js";
 import { describeError } from "./transport-errors.js";
+import { ReceivedMetrics } from "./transport-metrics.js";
 
 export interface RaftServiceOptions {
   readonly id: NodeId;
@@ -44,6 +45,8 @@ export interface RaftServiceOptions {
   readonly allowedPeerNames?: readonly string[] | undefined;
   /** Refuse peers that come without TLS from elsewhere than this machine. Default true. */
   readonly requireTlsOffLoopback?: boolean | undefined;
+  /** Where to count what arrives; given to the sending half too, its `metrics()` tells. */
+  readonly received?: ReceivedMetrics | undefined;
   /** An admitted sender says where it is reached. */
   readonly learnAddress?: ((id: NodeId, address: string) => void) | undefined;
   /** An admitted sender shows its incarnation. */
@@ -60,10 +63,12 @@ class RaftService {
   readonly #options: RaftServiceOptions;
   readonly #limits: TransportLimits;
   readonly #snapshotDoor: SnapshotDoor;
+  readonly #received: ReceivedMetrics;
 
   constructor(options: RaftServiceOptions, limits: TransportLimits) {
     this.#options = options;
     this.#limits = limits;
+    this.#received = options.received ?? new ReceivedMetrics();
     this.#snapshotDoor = new SnapshotDoor({ ...options, limits });
   }
 
@@ -76,7 +81,8 @@ class RaftService {
         sendRaftConfChange: (request, context) => this.#sendRaftConfChange(request.message, context),
         installSnapshot: async (parts, context) => {
           const sender = this.#judge(context);
-          return await this.#snapshotDoor.receive(parts, sender, context.signal);
+          const { installSnapshot } = this.#received.from(sender.id);
+          return await this.#snapshotDoor.receive(parts, sender, context.signal, installSnapshot);
         },
       },
       { readMaxBytes: maxBytes, writeMaxBytes: maxBytes },
@@ -85,8 +91,14 @@ class RaftService {
 
   #judge(context: HandlerContext): Sender {
     const { clusterId, inbox, learnAddress, observeIncarnation } = this.#options;
-    judgeConnection(context.values.get(connectionKey), this.#options);
-    const sender = judgeSender(context.requestHeader, clusterId, inbox);
+    let sender: Sender;
+    try {
+      judgeConnection(context.values.get(connectionKey), this.#options);
+      sender = judgeSender(context.requestHeader, clusterId, inbox);
+    } catch (error) {
+      this.#received.refuse(error);
+      throw error;
+    }
     if (sender.incarnation !== "") observeIncarnation?.(sender.id, sender.incarnation);
     if (isAddress(sender.address)) learnAddress?.(sender.id, sender.address);
     return sender;
@@ -94,11 +106,19 @@ class RaftService {
 
   #sendRaftMessage(request: SendRaftMessageRequest, context: HandlerContext): SendRaftMessageResponse {
     const sender = this.#judge(context);
+    const { sendRaftMessage: counted } = this.#received.from(sender.id);
+    counted.begin();
+    for (const bytes of request.message) counted.arrived(bytes.length);
     try {
-      this.#options.inbox.step(this.#decodeAll(request.message, sender));
+      const messages = this.#decodeAll(request.message, sender);
+      this.#options.inbox.step(messages);
+      counted.took(messages.length);
     } catch (error) {
-      throw answerFor(error);
+      const answer = answerFor(error);
+      counted.end(answer);
+      throw answer;
     }
+    counted.end();
     return create(SendRaftMessageResponseSchema);
   }
 

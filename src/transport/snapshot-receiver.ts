@@ -19,6 +19,7 @@ import type { TransportLimits } from "./limits.js";
 import { bodyOf } from "./snapshot-descriptor.js";
 import { StallWatch } from "./stall-watch.js";
 import { describeError, TransportError } from "./transport-errors.js";
+import type { ReceivedRpc } from "./transport-metrics.js";
 
 export interface SnapshotDoorOptions {
   readonly id: NodeId;
@@ -51,8 +52,10 @@ export class SnapshotDoor {
     stream: AsyncIterable<InstallSnapshotRequest>,
     sender: Sender,
     signal: AbortSignal,
+    counted: ReceivedRpc,
   ): Promise<InstallSnapshotResponse> {
     const { clock, limits } = this.#options;
+    counted.begin();
     const watch = new StallWatch(clock, limits.snapshotStallMs, signal);
     const parts = stream[Symbol.asyncIterator]();
     try {
@@ -61,10 +64,13 @@ export class SnapshotDoor {
       if (header?.case !== "header") {
         throw new EnvelopeError("malformed", "the first part of a snapshot stream must be its header");
       }
-      const receivedBytes = await this.#afterHeader(header.value, parts, sender, watch);
+      const receivedBytes = await this.#afterHeader(header.value, parts, sender, watch, counted);
+      counted.end();
       return create(InstallSnapshotResponseSchema, { receivedBytes: BigInt(receivedBytes) });
     } catch (error) {
-      throw answerFor(error);
+      const answer = answerFor(error);
+      counted.end(answer);
+      throw answer;
     } finally {
       watch.stop();
     }
@@ -75,6 +81,7 @@ export class SnapshotDoor {
     parts: AsyncIterator<InstallSnapshotRequest>,
     sender: Sender,
     watch: StallWatch,
+    counted: ReceivedRpc,
   ): Promise<number> {
     const { id, inbox, limits } = this.#options;
     const message = decodeMessage(header.message, {
@@ -87,14 +94,17 @@ export class SnapshotDoor {
     }
     const descriptor = bodyOf(message, limits.maxSnapshotBytes);
     if (descriptor === undefined) {
-      if (!header.probe) inbox.step([message]);
+      if (!header.probe) {
+        inbox.step([message]);
+        counted.took(1);
+      }
       return 0;
     }
     const leave = await this.#enter(descriptor.snapshotId, watch);
     try {
       return header.probe
         ? await this.#receivedSoFar(descriptor)
-        : await this.#receiveBody(message, descriptor, parts, sender, watch);
+        : await this.#receiveBody(message, descriptor, parts, sender, watch, counted);
     } finally {
       leave();
     }
@@ -137,6 +147,7 @@ export class SnapshotDoor {
     parts: AsyncIterator<InstallSnapshotRequest>,
     sender: Sender,
     watch: StallWatch,
+    counted: ReceivedRpc,
   ): Promise<number> {
     const { inbox, logger, snapshots } = this.#options;
     const fields = {
@@ -146,7 +157,7 @@ export class SnapshotDoor {
     };
     const receiver = await snapshots.receive(descriptor);
     try {
-      await this.#writeChunks(receiver, descriptor, parts, watch);
+      await this.#writeChunks(receiver, descriptor, parts, watch, counted);
     } catch (error) {
       await receiver.suspend();
       logger.warn(
@@ -158,6 +169,7 @@ export class SnapshotDoor {
     await receiver.finish();
     logger.info(fields, "received a snapshot");
     inbox.step([message]);
+    counted.took(1);
     return Number(descriptor.sizeBytes);
   }
 
@@ -166,6 +178,7 @@ export class SnapshotDoor {
     descriptor: SnapshotDescriptor,
     parts: AsyncIterator<InstallSnapshotRequest>,
     watch: StallWatch,
+    counted: ReceivedRpc,
   ): Promise<void> {
     const size = Number(descriptor.sizeBytes);
     let offset = receiver.receivedBytes;
@@ -177,6 +190,7 @@ export class SnapshotDoor {
         throw new EnvelopeError("malformed", "after its header a snapshot stream holds chunks only");
       }
       const { data } = part.value;
+      counted.arrived(data.length);
       if (part.value.offset !== BigInt(offset)) {
         throw new EnvelopeError(
           "malformed",

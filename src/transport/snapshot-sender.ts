@@ -17,9 +17,11 @@ import { encodeMessages } from "./envelope.js";
 import type { FailureLog } from "./failure-log.js";
 import type { Http2Session } from "./http2-session.js";
 import { maxRequestBytes, type TransportLimits } from "./limits.js";
+import { Pace } from "./pace.js";
 import { bodyOf } from "./snapshot-descriptor.js";
 import { StallWatch } from "./stall-watch.js";
 import { TransportError } from "./transport-errors.js";
+import type { RpcMetrics } from "./transport-metrics.js";
 
 export interface SnapshotSenderOptions {
   readonly snapshots: SnapshotStore;
@@ -35,16 +37,22 @@ export interface SnapshotTarget {
   readonly headers: Record<string, string>;
   readonly openSession: () => Http2Session;
   readonly failures: FailureLog;
+  readonly metrics: RpcMetrics;
 }
+
+// Between two chunks, either side may take this part of its stall limit for granted.
+const CHUNKS_PER_STALL = 8;
 
 export class SnapshotSender {
   readonly #options: SnapshotSenderOptions;
   readonly #jobs: PQueue;
   readonly #running = new Map<NodeId, AbortController>();
+  readonly #pace: Pace;
 
   constructor(options: SnapshotSenderOptions) {
     this.#options = options;
     this.#jobs = new PQueue({ concurrency: options.limits.maxSnapshotSends });
+    this.#pace = new Pace(options.clock, options.limits.maxSnapshotBytesPerSecond);
   }
 
   /** Whether a snapshot for this peer waits or is under way. */
@@ -57,24 +65,32 @@ export class SnapshotSender {
    * reported, so another is a repetition.
    */
   send(target: SnapshotTarget, message: Message): void {
-    const { to, failures } = target;
+    const { to, failures, metrics } = target;
     if (this.#running.has(to)) return;
     const controller = new AbortController();
+    const { signal } = controller;
     this.#running.set(to, controller);
-    void this.#jobs.add(async () => {
-      let delivered = false;
-      try {
-        await this.#run(target, message, controller.signal);
-        delivered = true;
-      } catch (error) {
-        failures.record(controller.signal.aborted ? controller.signal.reason : error);
-      }
+    const end = (delivered: boolean, error?: unknown): void => {
+      if (!delivered) failures.record(signal.aborted ? signal.reason : error);
       if (this.#running.get(to) === controller) this.#running.delete(to);
       this.#options.report(to, delivered);
+    };
+    // One that is given up while it waits for its turn does not wait any longer to be reported.
+    const onAbort = (): void => this.#options.clock.soon(() => end(false));
+    signal.addEventListener("abort", onAbort, { once: true });
+    void this.#jobs.add(async () => {
+      if (signal.aborted) return;
+      signal.removeEventListener("abort", onAbort);
+      try {
+        await metrics.measure(() => this.#run(target, message, signal));
+        end(true);
+      } catch (error) {
+        end(false, error);
+      }
     });
   }
 
-  /** Gives a peer's snapshot up. */
+  /** Gives a peer's snapshot up, whether it waits for its turn or is under way. */
   cancel(to: NodeId, reason: TransportError): void {
     this.#running.get(to)?.abort(reason);
   }
@@ -86,7 +102,6 @@ export class SnapshotSender {
   }
 
   async #run(target: SnapshotTarget, message: Message, signal: AbortSignal): Promise<void> {
-    signal.throwIfAborted();
     const { limits, snapshots, logger } = this.#options;
     const descriptor = bodyOf(message, limits.maxSnapshotBytes);
     const [encoded] = encodeMessages([message]);
@@ -96,6 +111,7 @@ export class SnapshotSender {
     try {
       const startedAtMs = this.#options.clock.nowMs();
       const resumedAt = await this.#stream(target, session, encoded, descriptor, reader, signal);
+      target.metrics.sent(1, 0);
       logger.info(
         {
           peer: target.to.toString(),
@@ -146,7 +162,7 @@ export class SnapshotSender {
       const from = held <= size ? held : 0;
       watch.moved();
       const answer = await client.installSnapshot(
-        this.#body(encoded, reader, from, size, watch),
+        this.#body(target, encoded, reader, from, size, watch),
         callOptions,
       );
       if (Number(answer.receivedBytes) !== size) {
@@ -165,28 +181,31 @@ export class SnapshotSender {
   }
 
   async *#body(
+    target: SnapshotTarget,
     encoded: Uint8Array,
     reader: SnapshotReader,
     from: number,
     size: number,
     watch: StallWatch,
   ): AsyncGenerator<InstallSnapshotRequest> {
-    const { limits, clock } = this.#options;
+    const { limits } = this.#options;
     yield headerPart(encoded, false);
-    const pace = new Pace(clock, limits.maxSnapshotBytesPerSecond / limits.maxSnapshotSends);
+    const withinMs = limits.snapshotStallMs / CHUNKS_PER_STALL / limits.maxSnapshotSends;
+    const chunkBytes = this.#pace.pieceBytes(withinMs, limits.snapshotChunkBytes);
     for (let offset = from; offset < size; ) {
-      const data = await reader.read(offset, Math.min(limits.snapshotChunkBytes, size - offset));
+      const data = await reader.read(offset, Math.min(chunkBytes, size - offset));
       if (data.length === 0) {
         throw new TransportError(
           "rejected",
           `the snapshot's file ends at ${offset}, before its announced ${size} bytes`,
         );
       }
-      await pace.take(data.length);
+      await this.#pace.take(data.length, watch.signal);
       yield create(InstallSnapshotRequestSchema, {
         part: { case: "chunk", value: { offset: BigInt(offset), data } },
       });
       watch.moved();
+      target.metrics.sent(0, data.length);
       offset += data.length;
     }
   }
@@ -198,25 +217,4 @@ function headerPart(message: Uint8Array, probe: boolean): InstallSnapshotRequest
 
 async function* parts(all: readonly InstallSnapshotRequest[]): AsyncGenerator<InstallSnapshotRequest> {
   yield* all;
-}
-
-/** Spreads bytes over time. */
-class Pace {
-  #dueAtMs: number;
-
-  constructor(
-    private readonly clock: Clock,
-    private readonly bytesPerSecond: number,
-  ) {
-    this.#dueAtMs = clock.nowMs();
-  }
-
-  /** Resolves when so many more bytes may go. */
-  async take(bytes: number): Promise<void> {
-    if (!Number.isFinite(this.bytesPerSecond)) return;
-    const nowMs = this.clock.nowMs();
-    const waitMs = this.#dueAtMs - nowMs;
-    this.#dueAtMs = Math.max(this.#dueAtMs, nowMs) + (bytes / this.bytesPerSecond) * 1000;
-    if (waitMs > 0) await new Promise<void>((resolve) => this.clock.after(waitMs, resolve));
-  }
 }

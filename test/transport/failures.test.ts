@@ -44,7 +44,7 @@ async function classAfterSending(node: TestNode, message: Message = append(1n, 2
   const before = node.inbox.unreachable.length;
   node.transport.send([message]);
   await node.inbox.until((inbox) => inbox.unreachable.length > before);
-  return Object.keys(node.transport.peers()[0]?.failures ?? {});
+  return Object.keys(node.transport.metrics().peers[0]?.failures ?? {});
 }
 
 /** Repeats an append until the peer has it, as Raft does. */
@@ -143,14 +143,14 @@ describe("a failed envelope is classified and reported", () => {
     expect(await classAfterSending(one)).toEqual(["frozen"]);
     wire.thaw();
     await sendUntilTaken(one, two, 2n);
-    expect(one.transport.peers()[0]?.connected).toBe(true);
+    expect(one.transport.metrics().peers[0]?.connected).toBe(true);
   });
 
   it("deadline: the peer is alive but does not answer", async () => {
     const one = await start({ id: 1n, limits: { envelopeDeadlineMs: 50 } });
     pointAt(one, await serverThat((stream) => stream.resume()));
     expect(await classAfterSending(one)).toEqual(["deadline"]);
-    expect(one.transport.peers()[0]?.connected).toBe(true);
+    expect(one.transport.metrics().peers[0]?.connected).toBe(true);
   });
 
   it("tooLarge: the message exceeds this node's own limit", async () => {
@@ -159,7 +159,7 @@ describe("a failed envelope is classified and reported", () => {
     const two = await start({ id: 2n });
     pointAt(one, two.listener.address.port);
     expect(await classAfterSending(one, append(1n, 2n, 1n, 20_000))).toEqual(["tooLarge"]);
-    expect(one.transport.peers()[0]?.lastError).toMatch(/maxMessageBytes/);
+    expect(one.transport.metrics().peers[0]?.lastError).toMatch(/maxMessageBytes/);
     one.transport.send([append(1n, 2n, 2n, 100)]);
     await two.inbox.until((inbox) => inbox.stepped.length === 1);
   });
@@ -190,7 +190,7 @@ describe("a failed envelope is classified and reported", () => {
     const two = await start({ id: 2n, clusterId: "green" });
     pointAt(one, two.listener.address.port);
     expect(await classAfterSending(one)).toEqual(["rejected"]);
-    expect(one.transport.peers()[0]?.lastError).toMatch(/cluster "green".*"blue"/);
+    expect(one.transport.metrics().peers[0]?.lastError).toMatch(/cluster "green".*"blue"/);
   });
 
   it("rejected: something else listens there", async () => {
@@ -203,7 +203,7 @@ describe("a failed envelope is classified and reported", () => {
       }),
     );
     expect(await classAfterSending(one)).toEqual(["rejected"]);
-    expect(one.transport.peers()[0]?.lastError).toMatch(/HTTP 404/);
+    expect(one.transport.metrics().peers[0]?.lastError).toMatch(/HTTP 404/);
   });
 });
 
@@ -214,7 +214,7 @@ describe("while a peer does not answer", () => {
     cleanups.push(() => frozen.close());
     pointAt(one, frozen.port);
     for (let index = 0n; index < 1_000n; index += 1n) one.transport.send([append(1n, 2n, index, 1_000)]);
-    const [stats] = one.transport.peers();
+    const [stats] = one.transport.metrics().peers;
     expect(stats?.queuedBytes).toBeGreaterThan(40_000);
     expect(stats?.queuedBytes).toBeLessThanOrEqual(50_000);
     expect(stats?.droppedMessages).toBeGreaterThan(900);
@@ -234,7 +234,7 @@ describe("while a peer does not answer", () => {
     for (let index = 1n; index <= 20n; index += 1n) {
       one.transport.send([{ ...append(1n, 2n, index), msgType: MessageType.MsgAppendResponse, entries: [] }]);
     }
-    expect(one.transport.peers()[0]?.queued).toBe(10);
+    expect(one.transport.metrics().peers[0]?.queued).toBe(10);
     wire.thaw();
     await two.inbox.until((inbox) => inbox.stepped.length === 11);
     const answers = two.inbox.stepped.filter((message) => message.msgType === MessageType.MsgAppendResponse);
@@ -265,9 +265,12 @@ describe("while a peer does not answer", () => {
     const proposal: Message = { ...append(1n, 2n, 9n), msgType: MessageType.MsgPropose, term: 0n };
     one.transport.send([append(1n, 2n, 2n), proposal, append(1n, 2n, 3n)]);
     await one.inbox.until((inbox) => inbox.unreachable.length === 1);
-    while (one.transport.peers()[0]?.sentMessages !== 1)
+    while (one.transport.metrics().peers[0]?.sendRaftMessage.messages !== 1)
       await new Promise((resolve) => setTimeout(resolve, 1));
-    expect(one.transport.peers()[0]).toMatchObject({ droppedMessages: 2, sentMessages: 1 });
+    expect(one.transport.metrics().peers[0]).toMatchObject({
+      droppedMessages: 2,
+      sendRaftMessage: { calls: 2, messages: 1, failures: { reset: 1 } },
+    });
   });
 
   it("logs the first failure of a kind and then counts", async () => {
@@ -275,7 +278,7 @@ describe("while a peer does not answer", () => {
     pointAt(one, await unusedPort());
     for (let round = 0; round < 20; round += 1) await classAfterSending(one);
     expect(one.logger.count("warn", "could not reach a peer")).toBe(1);
-    expect(one.transport.peers()[0]?.failures.refused).toBe(20);
+    expect(one.transport.metrics().peers[0]?.failures.refused).toBe(20);
   });
 
   it("closes within its grace", async () => {
@@ -285,7 +288,7 @@ describe("while a peer does not answer", () => {
     pointAt(one, frozen.port);
     one.transport.send([append(1n, 2n, 1n), heartbeat(1n, 2n)]);
     await one.transport.close();
-    expect(one.transport.peers()).toEqual([]);
+    expect(one.transport.metrics().peers).toEqual([]);
   });
 
   it("reports a peer without an address, and a message to itself changes nothing", async () => {

@@ -66,7 +66,7 @@ async function sendUntilUnreachable(node: TestNode): Promise<string[]> {
     node.transport.send([append(1n, 2n, index)]);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
-  return Object.keys(node.transport.peers()[0]?.failures ?? {});
+  return Object.keys(node.transport.metrics().peers[0]?.failures ?? {});
 }
 
 describe("a peer in another process", () => {
@@ -91,7 +91,7 @@ describe("a peer in another process", () => {
     expect(await sendUntilUnreachable(node)).toEqual(["frozen"]);
     // The kernel accepts connections for a stopped process; that alone must not count as reached.
     expect(await sendUntilUnreachable(node)).toEqual(["frozen"]);
-    expect(node.transport.peers()[0]?.connected).toBe(false);
+    expect(node.transport.metrics().peers[0]?.connected).toBe(false);
     peer.process.kill("SIGCONT");
     await sendUntilTaken(node, peer);
   });

@@ -38,7 +38,7 @@ describe("a peer that restarts", () => {
     await two.close();
     const again = await start({ id: 2n, port, incarnation: "second life" });
     await sendUntilDelivered(one, again);
-    expect(one.transport.peers()[0]?.connected).toBe(true);
+    expect(one.transport.metrics().peers[0]?.connected).toBe(true);
   });
 
   it("ends calls to its predecessor as soon as its new incarnation is heard", async () => {
@@ -52,15 +52,16 @@ describe("a peer that restarts", () => {
     two.transport.setMembers(new Map([[1n, one.address]]));
     await sendUntilDelivered(one, two);
     await sendUntilDelivered(two, one);
-    while (one.transport.peers()[0]?.inFlight !== 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    while (one.transport.metrics().peers[0]?.inFlight !== 0)
+      await new Promise((resolve) => setTimeout(resolve, 1));
     wire.freeze();
     one.transport.send([append(1n, 2n, 1n)]);
-    expect(one.transport.peers()[0]?.inFlight).toBe(1);
+    expect(one.transport.metrics().peers[0]?.inFlight).toBe(1);
     const successor = await start({ id: 2n, incarnation: "second life" });
     successor.transport.setMembers(new Map([[1n, one.address]]));
     await sendUntilDelivered(successor, one);
     await one.inbox.until((inbox) => inbox.unreachable.includes(2n));
-    expect(one.transport.peers()[0]?.failures).toEqual({ killed: 1 });
+    expect(one.transport.metrics().peers[0]?.failures).toEqual({ killed: 1 });
     wire.thaw();
     await sendUntilDelivered(one, two);
   });
@@ -75,7 +76,7 @@ describe("the membership", () => {
     await sendUntilDelivered(one, before);
     introduce(one, after);
     await sendUntilDelivered(one, after);
-    expect(one.transport.peers().map((peer) => peer.address)).toEqual([after.address]);
+    expect(one.transport.metrics().peers.map((peer) => peer.address)).toEqual([after.address]);
   });
 
   it("disconnects a peer that has left it", async () => {
@@ -84,7 +85,7 @@ describe("the membership", () => {
     introduce(one, two);
     await sendUntilDelivered(one, two);
     one.transport.setMembers(new Map([[1n, one.address]]));
-    expect(one.transport.peers()).toEqual([]);
+    expect(one.transport.metrics().peers).toEqual([]);
     one.transport.send([heartbeat(1n, 2n)]);
     await one.inbox.until((inbox) => inbox.unreachable.includes(2n));
     expect(two.inbox.stepped.length).toBeGreaterThan(0);
@@ -113,9 +114,9 @@ describe("the membership", () => {
       one.transport.learnAddress(id, "127.0.0.1:1");
       one.transport.send([heartbeat(1n, id)]);
     }
-    expect(one.transport.peers().map((peer) => peer.id)).toEqual([17n, 18n, 19n]);
+    expect(one.transport.metrics().peers.map((peer) => peer.id)).toEqual([17n, 18n, 19n]);
     one.transport.learnAddress(30n, "no address");
     one.transport.send([heartbeat(1n, 30n)]);
-    expect(one.transport.peers()).toHaveLength(3);
+    expect(one.transport.metrics().peers).toHaveLength(3);
   });
 });

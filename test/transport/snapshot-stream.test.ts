@@ -178,7 +178,7 @@ describe("a snapshot", () => {
     one.transport.send([snapshotMessage(1n, 2n, "s-1", 4 * MiB)]);
     await one.inbox.until((inbox) => inbox.snapshotReports.length > 0);
     expect(one.inbox.snapshotReports).toEqual([{ id: 2n, delivered: false }]);
-    expect(one.transport.peers()[0]?.lastError).toMatch(/nothing moved for 400 ms/);
+    expect(one.transport.metrics().peers[0]?.lastError).toMatch(/nothing moved for 400 ms/);
     release();
     while (two.snapshots.partial.get("s-1") === undefined)
       await new Promise((resolve) => setTimeout(resolve, 1));
@@ -200,14 +200,76 @@ describe("a snapshot", () => {
     expect(two.inbox.stepped).toEqual([]);
   });
 
-  it("is paced when a rate is set", async () => {
-    const [one, two] = await pair({ maxSnapshotBytesPerSecond: 4 * MiB, maxSnapshotSends: 1 });
+  it("at a rate so low that it takes longer than a stall may is no stall", async () => {
+    const slow = { maxSnapshotBytesPerSecond: 16 * 1024, snapshotChunkBytes: 8 * 1024, snapshotStallMs: 400 };
+    const [one] = await pair({ ...slow, maxSnapshotSends: 1 });
+    one.snapshots.bodies.set("s-1", body(24 * 1024));
+    one.transport.send([snapshotMessage(1n, 2n, "s-1", 24 * 1024)]);
+    await one.inbox.until((inbox) => inbox.snapshotReports.length > 0);
+    expect(one.inbox.snapshotReports).toEqual([{ id: 2n, delivered: true }]);
+  });
+
+  it("waits for its turn, and is reported at once when its peer leaves meanwhile", async () => {
+    const [one, two] = await pair({ maxSnapshotSends: 1 });
     one.snapshots.bodies.set("s-1", body(MiB));
-    const startedMs = performance.now();
-    one.transport.send([snapshotMessage(1n, 2n, "s-1", MiB)]);
-    await two.inbox.until((inbox) => inbox.stepped.length === 1);
-    // Four chunks of 256 KiB, the first one free: at least three waits of 62.5 ms.
-    expect(performance.now() - startedMs).toBeGreaterThan(150);
+    one.transport.setMembers(
+      new Map([
+        [2n, two.address],
+        [3n, "127.0.0.1:9"],
+      ]),
+    );
+    let release: () => void = () => {};
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    two.snapshots.beforeWrite = () => held;
+    one.transport.send([snapshotMessage(1n, 2n, "s-1", MiB), snapshotMessage(1n, 3n, "s-1", MiB)]);
+    expect(one.transport.metrics().peers.map(({ sendingSnapshot }) => sendingSnapshot)).toEqual([true, true]);
+    one.transport.setMembers(new Map([[2n, two.address]]));
+    await one.inbox.until((inbox) => inbox.snapshotReports.length === 1);
+    expect(one.inbox.snapshotReports).toEqual([{ id: 3n, delivered: false }]);
+    release();
+    await one.inbox.until((inbox) => inbox.snapshotReports.length === 2);
+    expect(one.inbox.snapshotReports[1]).toEqual({ id: 2n, delivered: true });
+  });
+
+  it("under way ends when its peer leaves", async () => {
+    const [one, two] = await pair();
+    one.snapshots.bodies.set("s-1", body(4 * MiB));
+    let release: () => void = () => {};
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    let isHeld = false;
+    two.snapshots.beforeWrite = () => {
+      isHeld = true;
+      return held;
+    };
+    one.transport.send([snapshotMessage(1n, 2n, "s-1", 4 * MiB)]);
+    while (!isHeld) await new Promise((resolve) => setTimeout(resolve, 1));
+    one.transport.setMembers(new Map());
+    await one.inbox.until((inbox) => inbox.snapshotReports.length === 1);
+    expect(one.inbox.snapshotReports).toEqual([{ id: 2n, delivered: false }]);
+    release();
+    while (two.snapshots.partial.get("s-1") === undefined)
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    expect(two.inbox.stepped).toEqual([]);
+  });
+
+  it("goes to so many peers at once as the limit says", async () => {
+    const [one, two] = await pair({ maxSnapshotSends: 1 });
+    const three = await startTestNode({ id: 3n });
+    cleanups.push(() => three.close());
+    introduce(one, two, three);
+    one.snapshots.bodies.set("s-1", body(MiB));
+    one.transport.send([snapshotMessage(1n, 2n, "s-1", MiB), snapshotMessage(1n, 3n, "s-1", MiB)]);
+    let overlapped = false;
+    three.snapshots.beforeWrite = () => {
+      overlapped ||= one.inbox.snapshotReports.length === 0;
+    };
+    await one.inbox.until((inbox) => inbox.snapshotReports.length === 2);
+    expect(overlapped).toBe(false);
+    expect(one.inbox.snapshotReports.map(({ id }) => id)).toEqual([2n, 3n]);
   });
 });
 

@@ -30,7 +30,7 @@ async function start(options: TestNodeOptions): Promise<TestNode> {
 async function failureOfSending(from: TestNode): Promise<string | undefined> {
   from.transport.send([append(from.id, 2n, 1n)]);
   await from.inbox.until((inbox) => inbox.unreachable.length > 0);
-  return from.transport.peers()[0]?.lastError;
+  return from.transport.metrics().peers[0]?.lastError;
 }
 
 describe("mutual TLS", () => {
@@ -84,7 +84,7 @@ describe("mutual TLS", () => {
     const two = await start({ id: 2n, identity: () => otherAuthority.issue("node-2") });
     introduce(one, two);
     expect(await failureOfSending(one)).toMatch(/verify|certificate/);
-    expect(one.transport.peers()[0]?.failures).toEqual({ refused: 1 });
+    expect(one.transport.metrics().peers[0]?.failures).toEqual({ refused: 1 });
   });
 
   it("uses renewed certificates without a restart, on both sides", async () => {

@@ -8,6 +8,7 @@ import {
 import { type Http2Listener, listenHttp2 } from "../../../src/transport/http2-server.js";
 import type { TransportLimits } from "../../../src/transport/limits.js";
 import { raftRoutes } from "../../../src/transport/raft-service.js";
+import { ReceivedMetrics } from "../../../src/transport/transport-metrics.js";
 import type { Identity } from "./certificates.js";
 import { MemorySnapshots, RecordingInbox, RecordingLogger, systemClock } from "./doubles.js";
 
@@ -42,6 +43,7 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
   const inbox = new RecordingInbox(id);
   const snapshots = new MemorySnapshots();
   const logger = new RecordingLogger();
+  const received = new ReceivedMetrics();
   let transport: ConnectPeerTransport | undefined;
   const listener = await listenHttp2({
     host: "127.0.0.1",
@@ -60,6 +62,7 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
       proposeConfChange: options.proposeConfChange,
       learnAddress: (from, address) => transport?.learnAddress(from, address),
       observeIncarnation: (from, seen) => transport?.observeIncarnation(from, seen),
+      received,
     }),
     tls: identity === undefined ? undefined : { ...identity(), requestCert: true, rejectUnauthorized: true },
     logger,
@@ -77,6 +80,7 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
     clock: systemClock,
     limits,
     tls: identity,
+    received,
     advertisedAddress: address,
   });
   transport = sending;
