@@ -16,7 +16,7 @@ import type { DropReason, NodeId } from "../core/types.js";
  * | `invalidArgument` | not applied, never will be | mend the request |
  * | `membershipRefused` | not applied, never will be | the message says why; some have a `force` |
  * | `noLeader` | (reads) not served | retry until there is one |
- * | `readDropped` | (reads) not served: leadership was lost meanwhile | retry |
+ * | `readDropped` | (reads) not served: the state was being replaced, or the node failed | retry, if need be elsewhere |
  */
 export type RaftNodeErrorCode =
   | "notLeader"
