@@ -407,6 +407,11 @@ export class RawNode {
     this.raft.tracker.get(id)?.inflights.setCapacity(maxInflightMsgs);
   }
 
+  /** Gives back the memory of windows that are empty, for a group that has gone quiet. raft-rs: the same name. */
+  maybeFreeInflightBuffers(): void {
+    for (const id of this.raft.tracker.ids()) this.raft.tracker.get(id)?.inflights.maybeFreeBuffer();
+  }
+
   /** Commits only what is on at least two groups, see `assignCommitGroups`. raft-rs: `enable_group_commit`. */
   enableGroupCommit(on: boolean): void {
     this.raft.tracker.groupCommit = on;

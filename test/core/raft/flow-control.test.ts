@@ -133,7 +133,7 @@ describe("the memory of a window", () => {
     leader.propose("x");
     leader.settle();
     leader.step(ack(leader, 2, 3n));
-    for (const window of windows()) window.maybeFreeBuffer();
+    leader.act((raw) => raw.maybeFreeInflightBuffers());
     expect(shape()).toEqual([
       { count: 0, taken: false },
       { count: 2, taken: true },
