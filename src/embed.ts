@@ -10,10 +10,12 @@ import { create } from "@bufbuild/protobuf";
 import type { ConnectRouter } from "@connectrpc/connect";
 import { DEFAULT_CONFIG } from "./core/config.js";
 import type { NodeId } from "./core/types.js";
+import { EventLoopDelay } from "./embed/event-loop-delay.js";
 import { ConnectDialer } from "./embed/peer-dialer.js";
 import { Certificates, requireLoopback, serverTls, type TlsOptions } from "./embed/tls.js";
 import { ConfStateSchema } from "./gen/eraftpb_pb.js";
 import { type MembershipRecord, MembershipRecordSchema } from "./gen/records_pb.js";
+import type { HistogramView, NodeMetricsView } from "./node/metrics.js";
 import { DEFAULT_TICK_INTERVAL_MS, type NodeLimits, type RaftOptions, SILENT } from "./node/options.js";
 import type { Logger, PeerInbox, StateMachine } from "./node/ports.js";
 import { RaftNode } from "./node/raft-node.js";
@@ -35,7 +37,7 @@ import { type Listener, listenHttp2 } from "./transport/http2-server.js";
 import type { TransportLimits } from "./transport/limits.js";
 import { listenOn } from "./transport/listen.js";
 import { raftRoutes } from "./transport/raft-service.js";
-import { ReceivedMetrics } from "./transport/transport-metrics.js";
+import { ReceivedMetrics, type TransportMetricsView } from "./transport/transport-metrics.js";
 
 export interface EmbedOptions<M extends StateMachine> {
   /** The folder of this node alone: `log`, `snapshots` and `state` are made in it. */
@@ -78,6 +80,15 @@ export interface EmbedOptions<M extends StateMachine> {
   readonly shutdownGraceMs?: number | undefined;
 }
 
+/** A copy of everything that is counted, for an exporter or a status page. */
+export interface EmbedMetricsView {
+  readonly node: NodeMetricsView;
+  /** Per peer and RPC; its type says which of etcd's names stands for what. */
+  readonly transport: TransportMetricsView;
+  /** How much later than due a timer of this process fired, sampled every 50 ms. */
+  readonly eventLoopDelay: HistogramView;
+}
+
 /** What services are built from. */
 export interface EmbedContext<M extends StateMachine> {
   readonly node: RaftNode;
@@ -85,6 +96,8 @@ export interface EmbedContext<M extends StateMachine> {
   /** Has calls done at the leader, from any node. */
   readonly calls: LeaderCalls;
   readonly logger: Logger;
+  /** Never waits; takes some microseconds. */
+  readonly metrics: () => EmbedMetricsView;
 }
 
 export interface EmbeddedNode<M extends StateMachine> extends EmbedContext<M> {
@@ -103,6 +116,7 @@ export interface EmbeddedNode<M extends StateMachine> extends EmbedContext<M> {
   close(): Promise<void>;
 }
 
+const NOTHING_SENT: TransportMetricsView = { peers: [], received: [], refusedAtTheDoor: {} };
 const DEFAULT_SHUTDOWN_GRACE_MS = 2_000;
 const DRAIN_POLL_MS = 10;
 const LEAST_WAIT_MS = 1;
@@ -202,7 +216,14 @@ async function start<M extends StateMachine>(
   const dialer = new ConnectDialer({ clock, limits: transportLimits, tls: dialTls });
   cleanup.add(() => dialer.close());
   const calls = new LeaderCalls({ node, dialer, clock, logger, budget: options.callBudget });
-  const context: EmbedContext<M> = { node, stateMachine, calls, logger };
+  const eventLoopDelay = new EventLoopDelay(clock);
+  cleanup.add(async () => eventLoopDelay.stop());
+  const metrics = (): EmbedMetricsView => ({
+    node: node.metrics,
+    transport: peers?.transport.metrics() ?? NOTHING_SENT,
+    eventLoopDelay: eventLoopDelay.view(),
+  });
+  const context: EmbedContext<M> = { node, stateMachine, calls, logger, metrics };
   const mounts = [
     adminRoutes({ node, calls }),
     metricsRoutes({ node, calls, version: packageVersion() }),

@@ -5,7 +5,13 @@
 export * from "./core/index.js";
 export { ConnectDialer, type ConnectDialerOptions } from "./embed/peer-dialer.js";
 export { type ClientTls, TlsConfigInvalid, type TlsOptions } from "./embed/tls.js";
-export { type EmbedContext, type EmbeddedNode, type EmbedOptions, embedRaftNode } from "./embed.js";
+export {
+  type EmbedContext,
+  type EmbeddedNode,
+  type EmbedMetricsView,
+  type EmbedOptions,
+  embedRaftNode,
+} from "./embed.js";
 export {
   type MembershipContext,
   MembershipContextSchema,
@@ -116,3 +122,12 @@ export { type Http2ServerOptions, type Listener, listenHttp2 } from "./transport
 export type { TransportLimits } from "./transport/limits.js";
 export { ListenError } from "./transport/listen.js";
 export { type RaftServiceOptions, raftRoutes } from "./transport/raft-service.js";
+export {
+  type DurationHistogramView,
+  type PeerMetricsView,
+  ReceivedMetrics,
+  type ReceivedMetricsView,
+  type ReceivedRpcView,
+  type RpcMetricsView,
+  type TransportMetricsView,
+} from "./transport/transport-metrics.js";

@@ -6,9 +6,11 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { EventLoopDelay } from "../src/embed/event-loop-delay.js";
 import { type EmbedOptions, embedRaftNode } from "../src/embed.js";
 import { ListenError } from "../src/transport/listen.js";
 import { freePorts } from "./placement/cluster.js";
+import { ManualClock } from "./support/node-clock.js";
 import { Words } from "./support/words.js";
 
 function temporaryFolder(): string {
@@ -65,11 +67,30 @@ describe("a node by one call", () => {
     });
   });
 
+  test("tells what it counted: the runtime, every peer and RPC, and how late its timers are", async () => {
+    const embedded = await embed({ dataDir: temporaryFolder() });
+    await say(embedded, "word");
+    const { node, transport, eventLoopDelay } = embedded.metrics();
+    expect(node.counters.proposalsApplied).toBe(1);
+    expect(transport).toEqual({ peers: [], received: [], refusedAtTheDoor: {} });
+    expect(eventLoopDelay.counts).toHaveLength(eventLoopDelay.boundsMs.length + 1);
+  });
+
   test("closing twice is closing once", async () => {
     const embedded = await embed({ dataDir: temporaryFolder() });
     await Promise.all([embedded.close(), embedded.close()]);
     await embedded.close();
   });
+});
+
+test("a timer that fires late shows how long the event loop stood still", async () => {
+  const clock = new ManualClock();
+  const delay = new EventLoopDelay(clock);
+  await clock.advance(500);
+  await clock.stall(350);
+  expect(delay.view()).toMatchObject({ count: 11, sumMs: 300, maxMs: 300 });
+  delay.stop();
+  expect(clock.timerCount).toBe(0);
 });
 
 describe("what stands in the way is a sentence, and nothing is left open", () => {
