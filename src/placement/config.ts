@@ -5,6 +5,7 @@ import type { TlsOptions } from "../embed/tls.js";
 import type { Logger } from "../node/ports.js";
 import type { CompactionOptions } from "../node/snapshotting.js";
 import { formatAddress, type HostAndPort, splitAddress } from "../services/address.js";
+import { DEFAULT_HISTORY_LIMITS } from "./kv/kv-history.js";
 
 /** A configuration that must not run; the message says which value is wrong and what would be right. */
 export class PlacementConfigInvalid extends Error {
@@ -16,6 +17,10 @@ export interface PlacementLimits {
   readonly maxValueBytes: number;
   /** For clients that name no deadline. Default 5,000. */
   readonly defaultDeadlineMs: number;
+  /** Recent changes kept in memory for watches and for ranges of an earlier revision. Default 100,000. */
+  readonly historyRevisions: number;
+  /** Their approximate memory in bytes, at most. Default 32 MiB; at most 4 GiB. */
+  readonly historyBytes: number;
 }
 
 export interface PlacementConfig {
@@ -60,9 +65,13 @@ export interface CheckedPlacementConfig extends Omit<PlacementConfig, "listen" |
 export const DEFAULT_PLACEMENT_LIMITS: PlacementLimits = {
   maxValueBytes: 1024 * 1024,
   defaultDeadlineMs: 5_000,
+  historyRevisions: DEFAULT_HISTORY_LIMITS.maxRevisions,
+  historyBytes: DEFAULT_HISTORY_LIMITS.maxBytes,
 };
 
 const LARGEST_VALUE_BYTES = 8 * 1024 * 1024;
+const MOST_HISTORY_REVISIONS = 10_000_000;
+const MOST_HISTORY_BYTES = 4 * 1024 * 1024 * 1024;
 const CLUSTER_ID = /^[A-Za-z0-9._-]{1,64}$/;
 const MAX_MEMBERS = 100;
 const MAX_NODE_ID = (1n << 64n) - 1n;
@@ -159,6 +168,8 @@ function requireDistinct(members: ReadonlyMap<NodeId, string>, name: string): vo
 function checkLimits(limits: PlacementLimits): PlacementLimits {
   requireWhole("maxValueBytes", limits.maxValueBytes, LARGEST_VALUE_BYTES);
   requireWhole("defaultDeadlineMs", limits.defaultDeadlineMs, 60_000);
+  requireWhole("historyRevisions", limits.historyRevisions, MOST_HISTORY_REVISIONS);
+  requireWhole("historyBytes", limits.historyBytes, MOST_HISTORY_BYTES);
   return limits;
 }
 

@@ -35,7 +35,12 @@ export async function startPlacementCenter(config: PlacementConfig): Promise<Pla
     logger,
     members: [...(members ?? [])].map(([id, address]) => ({ id, address })),
     stateDir: "kv",
-    stateMachine: (dir) => KvStateMachine.open({ dir, logger }),
+    stateMachine: (dir) =>
+      KvStateMachine.open({
+        dir,
+        logger,
+        history: { maxRevisions: limits.historyRevisions, maxBytes: limits.historyBytes },
+      }),
     routes: ({ node, stateMachine, calls }) =>
       kvRoutes({ node, calls, machine: stateMachine, maxValueBytes: limits.maxValueBytes }),
     nodeLimits: {
