@@ -119,8 +119,9 @@ export class KvSessions {
   /** Remembers what a command that was `new` came to. */
   record(id: WriteId, index: bigint, revision: bigint, result: Uint8Array): void {
     const name = hex(id.clientId);
-    const session = this.#sessions.get(name) ?? newSession(Uint8Array.from(id.clientId));
-    this.#bytes -= session.bytes;
+    const known = this.#sessions.get(name);
+    const session = known ?? newSession(Uint8Array.from(id.clientId));
+    this.#bytes -= known?.bytes ?? 0;
     session.lastIndex = index;
     session.lastRevision = revision;
     this.#finish(session, id.finishedBelow);
