@@ -10,6 +10,7 @@ import { existsCommand } from "./commands/exists.js";
 import { getCommand } from "./commands/get.js";
 import { leaderCommand } from "./commands/leader.js";
 import { logCommand } from "./commands/log.js";
+import { logLevelCommand } from "./commands/log-level.js";
 import { memberCommand } from "./commands/member.js";
 import { putCommand } from "./commands/put.js";
 import { startCommand } from "./commands/start.js";
@@ -42,7 +43,7 @@ function createProgram(output: Output, end: (status: ExitStatus) => void): Comma
     .addHelpText("after", `\n${EXIT_STATUS_HELP}\n\n${FIRST_STEPS}`);
   program.commandsGroup("Run:");
   program.addCommand(clusterCommand(output));
-  program.addCommand(startCommand());
+  program.addCommand(startCommand(output));
   program.addCommand(demoCommand(output));
   program.commandsGroup("Read and write:");
   program.addCommand(putCommand(output));
@@ -53,6 +54,7 @@ function createProgram(output: Output, end: (status: ExitStatus) => void): Comma
   program.addCommand(statusCommand(output));
   program.addCommand(memberCommand(output));
   program.addCommand(leaderCommand(output));
+  program.addCommand(logLevelCommand(output));
   program.commandsGroup("Repair:");
   program.addCommand(logCommand(output, end));
   inEveryCommand(program, (command) => {

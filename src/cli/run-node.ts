@@ -1,26 +1,13 @@
 // One node in this process, until a signal or the supervising process tells it to stop.
 
 import pino from "pino";
-import type { PlacementConfig } from "../placement/config.js";
 import { startPlacementCenter } from "../placement/server.js";
 import { CommandError, ExitStatus } from "./exit-status.js";
+import { watchLogLevel } from "./log-level.js";
+import { type NodeOptions, toPlacementConfig } from "./node-options.js";
 import { describeStartFailure } from "./processes/start-failure.js";
 import { listenForStop, TERMINAL_SIGNALS } from "./processes/stop-signals.js";
 import { isSupervised, onSupervisorStop, reportToSupervisor } from "./processes/supervision.js";
-
-/** As typed; see `placement-center start --help`. */
-export interface NodeOptions {
-  readonly id: bigint;
-  readonly clusterId: string;
-  readonly data: string;
-  readonly listen: string;
-  readonly advertise?: string;
-  readonly http?: string;
-  readonly members?: ReadonlyMap<bigint, string>;
-  readonly tickMs: number;
-  readonly maxValueBytes: number;
-  readonly logLevel: string;
-}
 
 const LAST_EXIT_MS = 5_000;
 
@@ -33,9 +20,14 @@ export async function runNode(options: NodeOptions): Promise<void> {
   const signals = listenForStop(isSupervised() ? TERMINAL_SIGNALS : []);
   signals.first.addEventListener("abort", () => stop.abort(), { once: true });
   signals.second.addEventListener("abort", () => process.exit(ExitStatus.failed), { once: true });
+  let unwatch = (): void => {};
   try {
-    const center = await startPlacementCenter(toConfig(options, logger)).catch((error: unknown) => {
+    const center = await startPlacementCenter(toPlacementConfig(options, logger)).catch((error: unknown) => {
       throw describeStartFailure(error);
+    });
+    unwatch = await watchLogLevel(options.data, options.logLevel, (level) => {
+      logger.level = level;
+      logger[level]({ level }, "log level changed");
     });
     reportToSupervisor({ kind: "listening" });
     logger.info({ address: center.address, httpAddress: center.httpAddress }, "listening");
@@ -55,26 +47,12 @@ export async function runNode(options: NodeOptions): Promise<void> {
     }
     throw error;
   } finally {
+    unwatch();
     signals.release();
     if (process.connected) process.disconnect();
     // A thread that hangs in the disk would keep this process for ever. The timer alone does not keep it.
     setTimeout(() => process.exit(), LAST_EXIT_MS).unref();
   }
-}
-
-function toConfig(options: NodeOptions, logger: PlacementConfig["logger"]): PlacementConfig {
-  return {
-    id: options.id,
-    clusterId: options.clusterId,
-    dataDir: options.data,
-    listen: options.listen,
-    advertise: options.advertise,
-    http: options.http,
-    members: options.members,
-    tickIntervalMs: options.tickMs,
-    limits: { maxValueBytes: options.maxValueBytes },
-    logger,
-  };
 }
 
 function aborted(signal: AbortSignal): Promise<undefined> {

@@ -197,7 +197,7 @@ describe("what is refused says why", () => {
     [["member", "add", "zero", "a:1"], /'zero'.*node id/],
     [["member", "add", "4", "a:99999"], /"a:99999" has no port between/],
     [["member"], /Usage: placement-center member/],
-    [["start", "--id", "1"], /required option '--cluster-id/],
+    [["start", "--id", "1"], /cluster-id is missing .*--cluster-id.*PLACEMENT_CLUSTER_ID/],
     [["start", "--id", "1", "--cluster-id", "c", "--data", "d"], /give --members .* or --join/],
     [
       ["start", "--id", "1", "--cluster-id", "c", "--data", "d", "--join", "--members", "1=a:1"],

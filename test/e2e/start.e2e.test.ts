@@ -68,6 +68,29 @@ describe("one node", () => {
     expect((await run(["put", "k", "0123456789x", "-e", listen])).status).toBe(1);
   });
 
+  test("takes its settings from a file, and logs as much as it is told while it runs", async () => {
+    const { listen, data } = await newNode();
+    const file = join(temporaryFolder(), "node.toml");
+    const text = `id = 1\ncluster-id = "alone"\nlisten = "${listen}"\nmembers = { 1 = "${listen}" }\nlog-level = "warn"\n`;
+    writeFileSync(file, text);
+    const node = start(["start", "--config", file, "--data", data]);
+    expect(await run(["put", "k", "v", "-e", listen])).toMatchObject({ status: 0 });
+    expect(node.stdout).not.toContain('"level":30');
+    expect(await run(["log-level", data])).toMatchObject({ status: 0, stdout: "configured\n" });
+    expect(await run(["log-level", data, "info"])).toMatchObject({ status: 0, stdout: "info, within 1 s\n" });
+    await node.says(/"level":"info","msg":"log level changed"/);
+    expect(await run(["log-level", data, "configured", "--json"])).toMatchObject({
+      stdout: '{"level":"configured"}\n',
+    });
+    await node.says(/"level":"warn","msg":"log level changed"/);
+    node.signal("SIGTERM");
+    expect((await node.finished).status).toBe(0);
+    expect(await run(["log-level", data, "debug"])).toMatchObject({
+      status: 1,
+      stderr: expect.stringContaining("no node runs in"),
+    });
+  });
+
   test("with --join waits to be added, and says that there is no leader", async () => {
     const { args, listen } = await newNode();
     await startNode([...args.slice(0, args.indexOf("--members")), "--join"]);

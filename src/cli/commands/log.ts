@@ -2,9 +2,8 @@
 
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { Command } from "commander";
-import { type IndexRange, LogInspector, type LogItem } from "../../storage/inspect-log.js";
+import type { IndexRange, LogInspector, LogItem } from "../../storage/inspect-log.js";
 import { StorageFault } from "../../storage/storage-fault.js";
-import { verifyLog } from "../../storage/verify-log.js";
 import { jsonOption, parseCount, parseIndex } from "../arguments.js";
 import { CommandError, ExitStatus } from "../exit-status.js";
 import {
@@ -97,6 +96,7 @@ async function report(
   options: LogOptions,
   output: Output,
 ): Promise<boolean> {
+  const { verifyLog } = await import("../../storage/verify-log.js");
   const progress = progressOn();
   const found = await verifyLog(inspector, (items) => progress.show(`${items} entries read`));
   progress.clear();
@@ -110,6 +110,8 @@ async function withLog<Result>(
   folder: string,
   use: (inspector: LogInspector) => Promise<Result>,
 ): Promise<Result> {
+  // LMDB takes a while to load: no other command shall wait for it.
+  const { LogInspector } = await import("../../storage/inspect-log.js");
   try {
     const inspector = await LogInspector.open(folder);
     try {

@@ -4,6 +4,7 @@ import { type ChildProcess, fork } from "node:child_process";
 import { closeSync, mkdirSync, openSync, renameSync, rmSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
+import { withoutSettings } from "../config/configuration.js";
 import { CommandError, ExitStatus } from "../exit-status.js";
 import { isNodeReport, type NodeOrder } from "./supervision.js";
 
@@ -50,7 +51,8 @@ export class NodeProcess {
     const log = openLog(logFile);
     const child = fork(MAIN, ["start", ...args], {
       stdio: ["ignore", log, log, "ipc"],
-      env: { UV_THREADPOOL_SIZE: IO_THREADS, ...process.env },
+      // Its arguments say everything: what is set for a node of its own elsewhere is not meant for this one.
+      env: { UV_THREADPOOL_SIZE: IO_THREADS, ...withoutSettings(process.env) },
       execArgv: [],
     });
     closeSync(log);

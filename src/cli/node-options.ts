@@ -1,0 +1,38 @@
+// What a node is started with by this command, complete and checked.
+
+import type { PlacementConfig } from "../placement/config.js";
+import type { LogLevel } from "./config/settings.js";
+
+/** See docs/configuration.md. */
+export interface NodeOptions {
+  readonly id: bigint;
+  readonly clusterId: string;
+  readonly data: string;
+  readonly listen: string;
+  readonly advertise: string | undefined;
+  readonly http: string | undefined;
+  readonly members: ReadonlyMap<bigint, string> | undefined;
+  readonly tickMs: number;
+  readonly maxValueBytes: number;
+  readonly defaultDeadlineMs: number;
+  readonly compactAfterEntries: number;
+  readonly compactKeepEntries: number;
+  readonly logLevel: LogLevel;
+}
+
+export function toPlacementConfig(options: NodeOptions, logger: PlacementConfig["logger"]): PlacementConfig {
+  const { maxValueBytes, defaultDeadlineMs } = options;
+  return {
+    id: options.id,
+    clusterId: options.clusterId,
+    dataDir: options.data,
+    listen: options.listen,
+    advertise: options.advertise,
+    http: options.http,
+    members: options.members,
+    tickIntervalMs: options.tickMs,
+    limits: { maxValueBytes, defaultDeadlineMs },
+    compaction: { afterEntries: options.compactAfterEntries, keepEntries: options.compactKeepEntries },
+    logger,
+  };
+}
