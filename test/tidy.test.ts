@@ -24,6 +24,7 @@ const FLOORS: Readonly<Record<string, readonly string[]>> = {
   embed: ["storage", "transport", "services", "node", "core", "gen"],
   placement: ["embed", "storage", "transport", "services", "node", "core", "gen"],
   cli: ["placement", "embed", "storage", "transport", "services", "node", "core", "gen"],
+  testing: ["node", "core", "gen"],
   index: ["placement", "embed", "storage", "transport", "services", "node", "core", "gen"],
 };
 
@@ -41,7 +42,7 @@ const PACKAGE_HOMES: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** Where reading may begin: what package.json exports and runs. */
-const ENTRY_POINTS = ["src/index.ts", "src/cli/main.ts"];
+const ENTRY_POINTS = ["src/index.ts", "src/testing.ts", "src/cli/main.ts"];
 /** Stands beside the code that it describes, and runs after every input of every test of the core. */
 const FOR_TESTS = ["src/core/raft/invariants.ts"];
 

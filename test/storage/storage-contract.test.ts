@@ -5,21 +5,29 @@
 import { describe, test } from "vitest";
 import { MemoryStorage } from "../../src/core/log/memory-storage.js";
 import { newHardState, newSnapshot } from "../../src/core/messages.js";
-import type { LmdbStorage } from "../../src/storage/lmdb-storage.js";
-import { type StorageUnderTest, storageContract } from "./storage-contract.js";
-import { openLog, temporaryFolder, writeOf } from "./support.js";
+import { type DurableLogUnderTest, durableLogContract } from "../../src/testing/durable-log-contract.js";
+import { type StorageUnderTest, storageContract } from "../../src/testing/storage-contract.js";
+import { openLog, temporaryFolder } from "./support.js";
 
 describe("MemoryStorage", () => {
-  for (const { title, run } of storageContract(async () => memory(new MemoryStorage()))) test(title, run);
+  for (const { name, run } of storageContract(async () => memory(new MemoryStorage()))) test(name, run);
 });
 
 describe.each([
   { name: "LmdbStorage", cacheBytes: undefined },
   { name: "LmdbStorage without a cache", cacheBytes: 0 },
 ])("$name", ({ cacheBytes }) => {
-  const open = async (dir: string): Promise<StorageUnderTest> =>
-    lmdb(await openLog(dir, { cacheBytes }), () => open(dir));
-  for (const { title, run } of storageContract(async () => open(await temporaryFolder()))) test(title, run);
+  const open = async (dir: string): Promise<DurableLogUnderTest> => {
+    const log = await openLog(dir, { cacheBytes });
+    return {
+      log,
+      reopen: async () => {
+        await log.close();
+        return open(dir);
+      },
+    };
+  };
+  for (const { name, run } of durableLogContract(async () => open(await temporaryFolder()))) test(name, run);
 });
 
 function memory(storage: MemoryStorage): StorageUnderTest {
@@ -30,25 +38,5 @@ function memory(storage: MemoryStorage): StorageUnderTest {
     compact: async (index) => storage.compact(index),
     applySnapshot: async (index, term, confState) =>
       storage.applySnapshot(newSnapshot(index, term, confState)),
-  };
-}
-
-function lmdb(log: LmdbStorage, open: () => Promise<StorageUnderTest>): StorageUnderTest {
-  return {
-    storage: log.storage,
-    append: (entries) => log.append(writeOf(entries)),
-    commitTo: (index) => log.append(writeOf([], Number(index))),
-    compact: (index) => log.compact(index),
-    applySnapshot: (index, term, confState) =>
-      log.append({
-        snapshot: newSnapshot(index, term, confState),
-        entries: [],
-        hardState: undefined,
-        mustSync: true,
-      }),
-    reopen: async () => {
-      await log.close();
-      return open();
-    },
   };
 }

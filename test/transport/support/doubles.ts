@@ -1,5 +1,4 @@
-// Recording stand-ins for the ports on the other side of the transport: an inbox that notes what it was given, a
-// snapshot store in memory, a logger that keeps its lines, and the machine's own clock.
+// What tests of the transport share: a logger that keeps its lines, the machine's own clock, and messages.
 
 import { create, toBinary } from "@bufbuild/protobuf";
 import type { NodeId } from "../../../src/core/types.js";
@@ -9,23 +8,11 @@ import {
   type Message,
   MessageSchema,
   MessageType,
-  type Snapshot,
   SnapshotMetadataSchema,
   SnapshotSchema,
 } from "../../../src/gen/eraftpb_pb.js";
-import {
-  MembershipRecordSchema,
-  type SnapshotDescriptor,
-  SnapshotDescriptorSchema,
-} from "../../../src/gen/records_pb.js";
-import type {
-  Clock,
-  Logger,
-  PeerInbox,
-  SnapshotReader,
-  SnapshotReceiver,
-  SnapshotStore,
-} from "../../../src/node/ports.js";
+import { MembershipRecordSchema, SnapshotDescriptorSchema } from "../../../src/gen/records_pb.js";
+import type { Clock, Logger } from "../../../src/node/ports.js";
 
 export const systemClock: Clock = {
   nowMs: () => performance.now(),
@@ -58,107 +45,6 @@ export class RecordingLogger implements Logger {
   }
   count(level: string, message: string): number {
     return this.lines.filter((line) => line.level === level && line.message === message).length;
-  }
-}
-
-/** Notes everything; `until` waits for a condition over what was noted. */
-export class RecordingInbox implements PeerInbox {
-  readonly stepped: Message[] = [];
-  readonly batches: number[] = [];
-  readonly unreachable: NodeId[] = [];
-  readonly snapshotReports: { id: NodeId; delivered: boolean }[] = [];
-  /** Thrown by `step` while it is set. */
-  refusal: Error | undefined;
-  admitted: (from: NodeId) => boolean = () => true;
-  #waiters: (() => void)[] = [];
-
-  constructor(readonly id: NodeId) {}
-
-  admits(from: NodeId): boolean {
-    return this.admitted(from);
-  }
-
-  step(messages: readonly Message[]): void {
-    if (this.refusal !== undefined) throw this.refusal;
-    this.stepped.push(...messages);
-    this.batches.push(messages.length);
-    this.#wake();
-  }
-
-  reportUnreachable(id: NodeId): void {
-    this.unreachable.push(id);
-    this.#wake();
-  }
-
-  reportSnapshot(id: NodeId, delivered: boolean): void {
-    this.snapshotReports.push({ id, delivered });
-    this.#wake();
-  }
-
-  /** Resolves when `condition` holds; it is looked at whenever something was noted. */
-  async until(condition: (inbox: RecordingInbox) => boolean): Promise<void> {
-    while (!condition(this)) await new Promise<void>((resolve) => this.#waiters.push(resolve));
-  }
-
-  #wake(): void {
-    const waiters = this.#waiters;
-    this.#waiters = [];
-    for (const wake of waiters) wake();
-  }
-}
-
-/** Bodies in memory, with the promises of the real store about names, offsets and sizes. */
-export class MemorySnapshots implements SnapshotStore {
-  readonly bodies = new Map<string, Uint8Array>();
-  readonly partial = new Map<string, Uint8Array>();
-  readonly finished: string[] = [];
-  readonly writes: { snapshotId: string; offset: number }[] = [];
-  /** Called before every write; may throw to break a transfer off, or wait. */
-  beforeWrite: (offset: number) => Promise<void> | void = () => {};
-
-  latest(): Snapshot | undefined {
-    return undefined;
-  }
-
-  create(): Promise<Snapshot> {
-    throw new Error("not needed here");
-  }
-
-  async install(): Promise<void> {}
-
-  async openRead(snapshotId: string): Promise<SnapshotReader> {
-    const body = this.bodies.get(snapshotId);
-    if (body === undefined) throw new Error(`SnapshotNotFound: ${snapshotId}`);
-    return {
-      sizeBytes: body.length,
-      read: async (offset, maxBytes) => body.subarray(offset, offset + maxBytes),
-      close: async () => {},
-    };
-  }
-
-  async receive(descriptor: SnapshotDescriptor): Promise<SnapshotReceiver> {
-    const { snapshotId } = descriptor;
-    let received = this.bodies.get(snapshotId) ?? this.partial.get(snapshotId) ?? new Uint8Array(0);
-    return {
-      get receivedBytes() {
-        return received.length;
-      },
-      write: async (offset, data) => {
-        if (offset !== received.length) throw new Error(`offset ${offset}, not ${received.length}`);
-        await this.beforeWrite(offset);
-        this.writes.push({ snapshotId, offset });
-        received = Buffer.concat([received, data]);
-      },
-      finish: async () => {
-        if (received.length !== Number(descriptor.sizeBytes)) throw new Error("wrong size");
-        this.partial.delete(snapshotId);
-        this.bodies.set(snapshotId, received);
-        this.finished.push(snapshotId);
-      },
-      suspend: async () => {
-        this.partial.set(snapshotId, received);
-      },
-    };
   }
 }
 

@@ -1,6 +1,8 @@
 // Two nodes' transports over real HTTP/2 sockets on the loopback.
 
 import type { NodeId } from "../../../src/core/types.js";
+import { MemorySnapshots } from "../../../src/testing/memory-snapshots.js";
+import { RecordingInbox } from "../../../src/testing/recording-inbox.js";
 import {
   type ConnectPeerTransport,
   createConnectTransport,
@@ -10,7 +12,7 @@ import type { TransportLimits } from "../../../src/transport/limits.js";
 import { raftRoutes } from "../../../src/transport/raft-service.js";
 import { ReceivedMetrics } from "../../../src/transport/transport-metrics.js";
 import type { Identity } from "./certificates.js";
-import { MemorySnapshots, RecordingInbox, RecordingLogger, systemClock } from "./doubles.js";
+import { RecordingLogger, systemClock } from "./doubles.js";
 
 export interface TestNode {
   readonly id: NodeId;

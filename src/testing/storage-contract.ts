@@ -2,10 +2,11 @@
 // those of embedders. A case fails by throwing.
 
 import assert from "node:assert/strict";
-import { StorageError, type StorageErrorCode } from "../../src/core/errors.js";
-import type { GetEntriesContext, Storage } from "../../src/core/log/storage.js";
-import { entrySize, newConfState, newEntry, newNormalEntry } from "../../src/core/messages.js";
-import { type ConfState, type Entry, EntryType } from "../../src/gen/eraftpb_pb.js";
+import { StorageError, type StorageErrorCode } from "../core/errors.js";
+import type { GetEntriesContext, Storage } from "../core/log/storage.js";
+import { entrySize, newConfState, newEntry, newNormalEntry } from "../core/messages.js";
+import { type ConfState, type Entry, EntryType } from "../gen/eraftpb_pb.js";
+import type { ContractCase } from "./contract-case.js";
 
 /** A storage, and the writes that an embedder makes on behalf of a Ready. Each resolves when the core may read on. */
 export interface StorageUnderTest {
@@ -21,27 +22,22 @@ export interface StorageUnderTest {
   reopen?(): Promise<StorageUnderTest>;
 }
 
-export interface ContractCase {
-  readonly title: string;
-  run(): Promise<void>;
-}
-
 const NOW: GetEntriesContext = { canAsync: false, purpose: "other" };
 const EVERYTHING = Number.POSITIVE_INFINITY;
 
 /** `make` returns a blank storage: first index 1, last index 0. */
 export function storageContract(make: () => Promise<StorageUnderTest>): readonly ContractCase[] {
   const cases: ContractCase[] = [];
-  const add = (title: string, run: (log: StorageUnderTest) => Promise<void>): void => {
-    cases.push({ title, run: async () => run(await make()) });
+  const add = (name: string, run: (log: StorageUnderTest) => Promise<void>): void => {
+    cases.push({ name, run: async () => run(await make()) });
   };
   /** The same before and after whatever is behind the storage was closed and opened again. */
   const addDurable = (
-    title: string,
+    name: string,
     prepare: (log: StorageUnderTest) => Promise<void>,
     check: (log: StorageUnderTest) => void,
   ): void => {
-    add(title, async (log) => {
+    add(name, async (log) => {
       await prepare(log);
       check(log);
       if (log.reopen !== undefined) check(await log.reopen());
