@@ -1,6 +1,6 @@
 // Reads what was typed: every mistake is named, with what would have been right. Commander shows it and ends with 2.
 
-import { InvalidArgumentError, Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { parseAddress, parsePeers } from "../placement/config.js";
 
 export const DEFAULT_ENDPOINTS = ["127.0.0.1:7001", "127.0.0.1:7002", "127.0.0.1:7003"];
@@ -12,16 +12,35 @@ export interface ClientOptions {
   readonly endpoints: readonly string[];
   readonly deadlineMs: number;
   readonly json?: boolean;
+  /** Files. */
+  readonly tlsCa?: string;
+  readonly tlsCert?: string;
+  readonly tlsKey?: string;
 }
 
-export function endpointsOption(): Option {
+/** Where the cluster is, how to be let in, how long to wait, how to answer. */
+export function addClientOptions(command: Command): Command {
+  return command
+    .addOption(endpointsOption())
+    .addOption(deadlineOption())
+    .addOption(fileOption("tls-ca", "PEM: the authorities that sign the nodes' certificates"))
+    .addOption(fileOption("tls-cert", "PEM: the certificate of this client, for mutual TLS"))
+    .addOption(fileOption("tls-key", "PEM: the key of --tls-cert"))
+    .addOption(jsonOption());
+}
+
+function fileOption(key: string, describe: string): Option {
+  return new Option(`--${key} <file>`, describe).env(`PLACEMENT_${key.replaceAll("-", "_").toUpperCase()}`);
+}
+
+function endpointsOption(): Option {
   return new Option("-e, --endpoints <host:port,...>", "nodes of the cluster; one that answers is enough")
     .env("PLACEMENT_ENDPOINTS")
     .default(DEFAULT_ENDPOINTS, DEFAULT_ENDPOINTS.join(","))
     .argParser(parseEndpoints);
 }
 
-export function deadlineOption(): Option {
+function deadlineOption(): Option {
   return new Option("--deadline-ms <milliseconds>", "give up after this long")
     .default(DEFAULT_DEADLINE_MS)
     .argParser((text: string) => parseCount(text, 1, 3_600_000));

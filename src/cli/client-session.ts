@@ -1,5 +1,7 @@
 // Runs a command's work with a client, and says of every failure what a person may conclude from it.
 
+import { readFileSync } from "node:fs";
+import { TlsConfigInvalid } from "../embed/tls.js";
 import { PlacementClient } from "../placement/client.js";
 import { PlacementError } from "../placement/client-error.js";
 import { PlacementConfigInvalid } from "../placement/config.js";
@@ -8,16 +10,38 @@ import { CommandError, ExitStatus } from "./exit-status.js";
 
 /** @throws CommandError with the exit status that the failure deserves. */
 export async function withClient<Result>(
-  options: Pick<ClientOptions, "endpoints" | "deadlineMs">,
+  options: ClientOptions,
   work: (client: PlacementClient) => Promise<Result>,
 ): Promise<Result> {
-  const client = new PlacementClient({ endpoints: options.endpoints, deadlineMs: options.deadlineMs });
+  const client = openClient(options);
   try {
     return await work(client);
   } catch (error) {
     throw toCommandError(error);
   } finally {
     await client.close();
+  }
+}
+
+/** @throws CommandError when the files of TLS cannot be used */
+function openClient({ endpoints, deadlineMs, tlsCa, tlsCert, tlsKey }: ClientOptions): PlacementClient {
+  const usesTls = tlsCa !== undefined || tlsCert !== undefined || tlsKey !== undefined;
+  try {
+    const tls = usesTls ? { ca: readPem(tlsCa), cert: readPem(tlsCert), key: readPem(tlsKey) } : undefined;
+    return new PlacementClient({ endpoints, deadlineMs, tls });
+  } catch (error) {
+    if (error instanceof TlsConfigInvalid) throw new CommandError(ExitStatus.usage, error.message);
+    throw toCommandError(error);
+  }
+}
+
+function readPem(file: string | undefined): string | undefined {
+  if (file === undefined) return undefined;
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new CommandError(ExitStatus.usage, `the PEM file ${file} cannot be read: ${why}`);
   }
 }
 

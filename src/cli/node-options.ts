@@ -12,16 +12,20 @@ export interface NodeOptions {
   readonly advertise: string | undefined;
   readonly http: string | undefined;
   readonly members: ReadonlyMap<bigint, string> | undefined;
+  readonly tls: PlacementConfig["tls"];
+  readonly insecurePeers: boolean;
   readonly tickMs: number;
   readonly maxValueBytes: number;
   readonly defaultDeadlineMs: number;
+  readonly historyRevisions: number;
+  readonly historyBytes: number;
   readonly compactAfterEntries: number;
   readonly compactKeepEntries: number;
   readonly logLevel: LogLevel;
 }
 
 export function toPlacementConfig(options: NodeOptions, logger: PlacementConfig["logger"]): PlacementConfig {
-  const { maxValueBytes, defaultDeadlineMs } = options;
+  const { maxValueBytes, defaultDeadlineMs, historyRevisions, historyBytes } = options;
   return {
     id: options.id,
     clusterId: options.clusterId,
@@ -30,8 +34,10 @@ export function toPlacementConfig(options: NodeOptions, logger: PlacementConfig[
     advertise: options.advertise,
     http: options.http,
     members: options.members,
+    tls: options.tls,
+    insecurePeers: options.insecurePeers,
     tickIntervalMs: options.tickMs,
-    limits: { maxValueBytes, defaultDeadlineMs },
+    limits: { maxValueBytes, defaultDeadlineMs, historyRevisions, historyBytes },
     compaction: { afterEntries: options.compactAfterEntries, keepEntries: options.compactKeepEntries },
     logger,
   };

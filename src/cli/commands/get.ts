@@ -2,7 +2,7 @@
 
 import { Command } from "commander";
 import type { KvEntry } from "../../placement/client.js";
-import { type ClientOptions, deadlineOption, endpointsOption, jsonOption } from "../arguments.js";
+import { addClientOptions, type ClientOptions } from "../arguments.js";
 import { withClient } from "../client-session.js";
 import { ExitStatus } from "../exit-status.js";
 import { type Output, toJsonLine } from "../output.js";
@@ -12,22 +12,20 @@ interface GetOptions extends ClientOptions {
 }
 
 export function getCommand(output: Output, end: (status: ExitStatus) => void): Command {
-  return new Command("get")
-    .summary("read a key")
-    .description("Read a key; sees every write that was acknowledged before.")
-    .argument("<key>")
-    .option("--serializable", "read what the first node that answers has applied; may be stale")
-    .addOption(endpointsOption())
-    .addOption(deadlineOption())
-    .addOption(jsonOption())
-    .action(async (key: string, options: GetOptions) => {
-      const consistency = options.serializable === true ? "serializable" : "linearizable";
-      const entry = await withClient(options, (client) => client.get(key, { consistency }));
-      if (entry === undefined) end(ExitStatus.notFound);
-      if (options.json) output.line(toJsonLine(toJson(key, entry)));
-      else if (entry === undefined) output.note(`${key}: no such key`);
-      else output.bytes(entry.value);
-    });
+  return addClientOptions(
+    new Command("get")
+      .summary("read a key")
+      .description("Read a key; sees every write that was acknowledged before.")
+      .argument("<key>")
+      .option("--serializable", "read what the first node that answers has applied; may be stale"),
+  ).action(async (key: string, options: GetOptions) => {
+    const consistency = options.serializable === true ? "serializable" : "linearizable";
+    const entry = await withClient(options, (client) => client.get(key, { consistency }));
+    if (entry === undefined) end(ExitStatus.notFound);
+    if (options.json) output.line(toJsonLine(toJson(key, entry)));
+    else if (entry === undefined) output.note(`${key}: no such key`);
+    else output.bytes(entry.value);
+  });
 }
 
 function toJson(key: string, entry: KvEntry | undefined): object {

@@ -1,13 +1,7 @@
 // `placement-center leader`: who leads, and handing that over.
 
 import { Command } from "commander";
-import {
-  type ClientOptions,
-  deadlineOption,
-  endpointsOption,
-  jsonOption,
-  parseNodeId,
-} from "../arguments.js";
+import { addClientOptions, type ClientOptions, parseNodeId } from "../arguments.js";
 import { withClient } from "../client-session.js";
 import { type Output, toJsonLine } from "../output.js";
 
@@ -17,12 +11,10 @@ export function leaderCommand(output: Output): Command {
     .command("transfer")
     .description("Hand leadership over; done when the new leader leads.")
     .argument("[id]", "of the voter that is to lead; without it the leader chooses", parseNodeId)
-    .addOption(endpointsOption())
-    .addOption(deadlineOption())
-    .addOption(jsonOption())
     .action(async (id: bigint | undefined, options: ClientOptions) => {
       const leaderId = await withClient(options, (client) => client.transfer(id));
       output.line(options.json ? toJsonLine({ leaderId }) : `node ${leaderId} leads`);
     });
+  for (const child of command.commands) addClientOptions(child);
   return command;
 }

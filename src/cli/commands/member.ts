@@ -2,14 +2,7 @@
 
 import { Command } from "commander";
 import type { ClusterMembers } from "../../placement/client.js";
-import {
-  type ClientOptions,
-  deadlineOption,
-  endpointsOption,
-  jsonOption,
-  parseHostPort,
-  parseNodeId,
-} from "../arguments.js";
+import { addClientOptions, type ClientOptions, parseHostPort, parseNodeId } from "../arguments.js";
 import { withClient } from "../client-session.js";
 import { formatTable, type Output, toJsonLine } from "../output.js";
 
@@ -58,9 +51,7 @@ export function memberCommand(output: Output): Command {
       const membership = await withClient(options, (client) => client.remove(id, { force }));
       show(membership, options);
     });
-  for (const child of command.commands) {
-    child.addOption(endpointsOption()).addOption(deadlineOption()).addOption(jsonOption());
-  }
+  for (const child of command.commands) addClientOptions(child);
   return command;
 }
 

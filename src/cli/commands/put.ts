@@ -3,7 +3,7 @@
 import { readFile } from "node:fs/promises";
 import { buffer } from "node:stream/consumers";
 import { Command } from "commander";
-import { type ClientOptions, deadlineOption, endpointsOption, jsonOption } from "../arguments.js";
+import { addClientOptions, type ClientOptions } from "../arguments.js";
 import { withClient } from "../client-session.js";
 import { CommandError, ExitStatus } from "../exit-status.js";
 import { type Output, toJsonLine } from "../output.js";
@@ -13,20 +13,18 @@ interface PutOptions extends ClientOptions {
 }
 
 export function putCommand(output: Output): Command {
-  return new Command("put")
-    .summary("write a key")
-    .description("Write a key; done when a majority of the cluster has it on disk.")
-    .argument("<key>", "1 to 1,024 bytes of UTF-8")
-    .argument("[value]", "text; `-` reads standard input")
-    .option("-f, --file <path>", "take the value from a file, byte for byte")
-    .addOption(endpointsOption())
-    .addOption(deadlineOption())
-    .addOption(jsonOption())
-    .action(async (key: string, text: string | undefined, options: PutOptions) => {
-      const value = await readValue(text, options.file);
-      const { revision } = await withClient(options, (client) => client.set(key, value));
-      output.line(options.json ? toJsonLine({ key, revision }) : `${key}: written at revision ${revision}`);
-    });
+  return addClientOptions(
+    new Command("put")
+      .summary("write a key")
+      .description("Write a key; done when a majority of the cluster has it on disk.")
+      .argument("<key>", "1 to 1,024 bytes of UTF-8")
+      .argument("[value]", "text; `-` reads standard input")
+      .option("-f, --file <path>", "take the value from a file, byte for byte"),
+  ).action(async (key: string, text: string | undefined, options: PutOptions) => {
+    const value = await readValue(text, options.file);
+    const { revision } = await withClient(options, (client) => client.set(key, value));
+    output.line(options.json ? toJsonLine({ key, revision }) : `${key}: written at revision ${revision}`);
+  });
 }
 
 async function readValue(text: string | undefined, file: string | undefined): Promise<Uint8Array> {

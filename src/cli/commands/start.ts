@@ -81,9 +81,13 @@ function toNodeOptions(given: GivenSettings): NodeOptions {
     http: settingValue(given, SETTINGS.http),
     advertise: settingValue(given, SETTINGS.advertise),
     members,
+    tls: tlsOf(given),
+    insecurePeers: settingValue(given, SETTINGS.insecurePeers) === true,
     tickMs: requiredSetting(given, SETTINGS.tickMs),
     maxValueBytes: requiredSetting(given, SETTINGS.maxValueBytes),
     defaultDeadlineMs: requiredSetting(given, SETTINGS.defaultDeadlineMs),
+    historyRevisions: requiredSetting(given, SETTINGS.historyRevisions),
+    historyBytes: requiredSetting(given, SETTINGS.historyBytes),
     compactAfterEntries: requiredSetting(given, SETTINGS.compactAfterEntries),
     compactKeepEntries: requiredSetting(given, SETTINGS.compactKeepEntries),
     logLevel: requiredSetting(given, SETTINGS.logLevel),
@@ -111,6 +115,18 @@ function toNodeOptions(given: GivenSettings): NodeOptions {
     throw error;
   }
   return options;
+}
+
+function tlsOf(given: GivenSettings): NodeOptions["tls"] {
+  const certFile = settingValue(given, SETTINGS.tlsCert);
+  const keyFile = settingValue(given, SETTINGS.tlsKey);
+  const caFile = settingValue(given, SETTINGS.tlsCa);
+  const peerNames = settingValue(given, SETTINGS.tlsPeerNames);
+  if (certFile !== undefined && keyFile !== undefined) return { certFile, keyFile, caFile, peerNames };
+  if (certFile === undefined && keyFile === undefined && caFile === undefined && peerNames === undefined) {
+    return undefined;
+  }
+  throw usage("TLS needs both tls-cert and tls-key; tls-ca and tls-peer-names come on top of them");
 }
 
 function originOf(given: GivenSettings, key: string): string {

@@ -2,7 +2,7 @@
 
 import { Command } from "commander";
 import type { MetricsResponse } from "../../gen/service_pb.js";
-import { type ClientOptions, deadlineOption, endpointsOption, jsonOption } from "../arguments.js";
+import { addClientOptions, type ClientOptions } from "../arguments.js";
 import { toCommandError, withClient } from "../client-session.js";
 import { CommandError, ExitStatus } from "../exit-status.js";
 import { formatTable, type Output, toJsonLine } from "../output.js";
@@ -15,35 +15,33 @@ type NodeAnswer =
 const NODE_DEADLINE_MS = 2_000;
 
 export function statusCommand(output: Output): Command {
-  return new Command("status")
-    .summary("show what every node knows about itself")
-    .description(
-      "Ask every endpoint for its role, term, log and members. With --json one object per endpoint and line.",
-    )
-    .addOption(endpointsOption())
-    .addOption(deadlineOption())
-    .addOption(jsonOption())
-    .action(async (options: ClientOptions) => {
-      // One node that is down shall not hold up what the others have to say.
-      const deadlineMs = Math.min(options.deadlineMs, NODE_DEADLINE_MS);
-      const answers = await withClient(options, (client) =>
-        Promise.all(
-          options.endpoints.map((endpoint) =>
-            client.metrics(endpoint, { deadlineMs }).then(
-              (metrics): NodeAnswer => ({ endpoint, metrics }),
-              (error): NodeAnswer => ({ endpoint, problem: problemOf(error) }),
-            ),
+  return addClientOptions(
+    new Command("status")
+      .summary("show what every node knows about itself")
+      .description(
+        "Ask every endpoint for its role, term, log and members. With --json one object per endpoint and line.",
+      ),
+  ).action(async (options: ClientOptions) => {
+    // One node that is down shall not hold up what the others have to say.
+    const deadlineMs = Math.min(options.deadlineMs, NODE_DEADLINE_MS);
+    const answers = await withClient(options, (client) =>
+      Promise.all(
+        options.endpoints.map((endpoint) =>
+          client.metrics(endpoint, { deadlineMs }).then(
+            (metrics): NodeAnswer => ({ endpoint, metrics }),
+            (error): NodeAnswer => ({ endpoint, problem: problemOf(error) }),
           ),
         ),
+      ),
+    );
+    for (const line of options.json ? answers.map(toJson) : toTable(answers)) output.line(line);
+    if (answers.every((answer) => "problem" in answer)) {
+      throw new CommandError(
+        ExitStatus.unavailable,
+        `no node answered: is one running at ${options.endpoints.join(", ")}?`,
       );
-      for (const line of options.json ? answers.map(toJson) : toTable(answers)) output.line(line);
-      if (answers.every((answer) => "problem" in answer)) {
-        throw new CommandError(
-          ExitStatus.unavailable,
-          `no node answered: is one running at ${options.endpoints.join(", ")}?`,
-        );
-      }
-    });
+    }
+  });
 }
 
 function problemOf(error: unknown): string {

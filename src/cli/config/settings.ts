@@ -26,6 +26,8 @@ export type LogLevel = (typeof LOG_LEVELS)[number];
 const MAX_TICK_MS = 60_000;
 const MAX_DEADLINE_MS = 60_000;
 const MAX_VALUE_BYTES = 8 * 1024 * 1024;
+const MAX_HISTORY_REVISIONS = 10_000_000;
+const MAX_HISTORY_BYTES = 4 * 1024 ** 3;
 const MAX_LOG_ENTRIES = 1_000_000_000;
 
 export const SETTINGS = {
@@ -84,6 +86,42 @@ export const SETTINGS = {
     fallback: "false",
     parse: parseSwitch,
   }),
+  tlsCert: setting({
+    key: "tls-cert",
+    takes: "file",
+    describe:
+      "PEM: the certificate of this node with its chain; read again when it changes. Goes with `tls-key`",
+    without: "none: no TLS",
+    parse: parseFile,
+  }),
+  tlsKey: setting({
+    key: "tls-key",
+    takes: "file",
+    describe: "PEM: the key of `tls-cert`",
+    without: "none: no TLS",
+    parse: parseFile,
+  }),
+  tlsCa: setting({
+    key: "tls-ca",
+    takes: "file",
+    describe:
+      "PEM: the authorities that sign peers and clients; nobody gets in without a certificate of theirs",
+    without: "none: clients need no certificate",
+    parse: parseFile,
+  }),
+  tlsPeerNames: setting({
+    key: "tls-peer-names",
+    takes: "name,...",
+    describe: "of these, a peer's certificate must hold one",
+    without: "any name",
+    parse: parseNames,
+  }),
+  insecurePeers: setting({
+    key: "insecure-peers",
+    describe: "without TLS, let other machines in: the network is trusted",
+    fallback: "false",
+    parse: parseSwitch,
+  }),
   tickMs: setting({
     key: "tick-ms",
     takes: "milliseconds",
@@ -104,6 +142,20 @@ export const SETTINGS = {
     describe: "for clients that name no deadline",
     fallback: String(DEFAULT_PLACEMENT_LIMITS.defaultDeadlineMs),
     parse: (text) => parseCount(text, 1, MAX_DEADLINE_MS),
+  }),
+  historyRevisions: setting({
+    key: "history-revisions",
+    takes: "count",
+    describe: "recent changes kept in memory for watches and for ranges of earlier revisions",
+    fallback: String(DEFAULT_PLACEMENT_LIMITS.historyRevisions),
+    parse: (text) => parseCount(text, 1, MAX_HISTORY_REVISIONS),
+  }),
+  historyBytes: setting({
+    key: "history-bytes",
+    takes: "bytes",
+    describe: "the memory of these changes, at most",
+    fallback: String(DEFAULT_PLACEMENT_LIMITS.historyBytes),
+    parse: (text) => parseCount(text, 1, MAX_HISTORY_BYTES),
   }),
   compactAfterEntries: setting({
     key: "compact-after-entries",
@@ -150,6 +202,17 @@ export function parseLogLevel(text: string): LogLevel {
 function parseFolder(text: string): string {
   if (text === "") throw new InvalidArgumentError("Name a folder, as in ./data/1.");
   return text;
+}
+
+function parseFile(text: string): string {
+  if (text === "") throw new InvalidArgumentError("Name a file.");
+  return text;
+}
+
+function parseNames(text: string): readonly string[] {
+  const names = text.split(",").map((name) => name.trim());
+  if (names.includes("")) throw new InvalidArgumentError("Write names with commas between them.");
+  return names;
 }
 
 function parseSwitch(text: string): boolean {
