@@ -191,6 +191,18 @@ describe("whether all that is committed is in two groups", () => {
     expect(leader.node.checkGroupCommitConsistent()).toBe(expected === undefined ? undefined : false);
   });
 
+  test("is no while more is committed than two groups have, as when groups begin to count later", () => {
+    const leader = leaderOfTermTwo({ matched: [8n, 6n, 2n], groups: [1n, 1n, 2n] }, 0n);
+    leader.act((raw) => raw.enableGroupCommit(false));
+    leader.settle();
+    leader.applyCommitted();
+    leader.node.enableGroupCommit(true);
+    expect(leader.raft.log.committed).toBe(6n);
+    expect(leader.node.checkGroupCommitConsistent()).toBe(false);
+    acknowledge(leader, [8n, 6n, 6n]);
+    expect(leader.node.checkGroupCommitConsistent()).toBe(true);
+  });
+
   test.each(["follower", "preCandidate", "candidate"])("is unknown to a %s", (role) => {
     const leader = leaderOfTermTwo({ matched: [8n, 2n, 6n], groups: [1n, 1n, 2n] }, 6n);
     expect(leader.node.checkGroupCommitConsistent()).toBe(true);

@@ -76,14 +76,24 @@ describe("entries that have to be fetched", () => {
     expect(leader.takeMessages()).toEqual([]);
   });
 
-  test("are not sent by the same node in a later leadership (R3)", () => {
+  test("are not sent by the same node in a later leadership, which waits for a read of its own (R3)", () => {
     const { leader, context } = fetching();
     leader.step(newMessage(MessageType.MsgHeartbeat, 1n, { from: 2n, term: 3n }));
     leader.takeMessages();
     leader.forceLeader();
     leader.takeMessages();
+    leader.storage.triggerLogUnavailable(true);
+    const { term, log } = leader.raft;
+    const refusal = { reject: true, index: log.lastIndex() - 1n, rejectHint: 3n, logTerm: 2n };
+    leader.step(newMessage(MessageType.MsgAppendResponse, 1n, { from: 2n, term, ...refusal }));
+    leader.storage.triggerLogUnavailable(false);
+
     leader.act((raw) => raw.onEntriesFetched(context));
     expect(leader.takeMessages()).toEqual([]);
+    const own = leader.storage.takeGetEntriesContext();
+    if (own === undefined) throw new Error("the leader did not ask the storage");
+    leader.act((raw) => raw.onEntriesFetched(own));
+    expect(typesOf(leader.takeMessages())).toEqual(["MsgAppend"]);
   });
 
   test("are asked for by whoever may wait only: any other context is the embedder's mistake", () => {
