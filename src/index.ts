@@ -50,10 +50,12 @@ export type {
   SnapshotReceiver,
   SnapshotSink,
   SnapshotStore,
+  SpaceState,
+  SpaceWatch,
   StateMachine,
   StateMachineSnapshot,
 } from "./node/ports.js";
-export type { ProposeResult } from "./node/proposals.js";
+export type { ProposeOptions, ProposeResult } from "./node/proposals.js";
 export { RaftNode } from "./node/raft-node.js";
 export type { CompactionOptions } from "./node/snapshotting.js";
 export type { NodeRole, NodeState, NodeStatus } from "./node/status.js";

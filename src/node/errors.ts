@@ -12,6 +12,7 @@ import type { DropReason, NodeId } from "../core/types.js";
  * | `aborted` | as `outcomeUnknown` | the caller's own signal fired |
  * | `nodeStopped` | as `outcomeUnknown` if it was already taken in | use another node |
  * | `inboxFull` | not applied, never will be | slow down, then retry |
+ * | `noSpace` | not applied, never will be | make room: delete, wait for compaction, enlarge disk or quota |
  * | `tooLarge` | not applied, never will be | send less |
  * | `invalidArgument` | not applied, never will be | mend the request |
  * | `membershipRefused` | not applied, never will be | the message says why; some have a `force` |
@@ -26,6 +27,7 @@ export type RaftNodeErrorCode =
   | "aborted"
   | "nodeStopped"
   | "inboxFull"
+  | "noSpace"
   | "tooLarge"
   | "invalidArgument"
   | "membershipRefused"

@@ -3,7 +3,7 @@
 
 import type { LogIndex, NodeId, Term } from "../core/types.js";
 import type { Membership } from "./membership.js";
-import type { Cancel, Logger } from "./ports.js";
+import type { Cancel, Logger, SpaceState } from "./ports.js";
 import type { NodeRole } from "./status.js";
 
 export interface NodeEvents {
@@ -20,6 +20,8 @@ export interface NodeEvents {
   };
   /** The event loop did not run for `stalledMs`; time that raft did not count is in `skippedTicks`. */
   readonly stall: { readonly stalledMs: number; readonly skippedTicks: number };
+  /** New commands are refused from now on for want of space, or taken again. */
+  readonly space: { readonly state: SpaceState };
   /** The node has stopped working. Nothing was acknowledged after this. */
   readonly fatal: { readonly error: Error };
 }
@@ -34,6 +36,7 @@ export class EventHub {
     membership: new Set(),
     snapshot: new Set(),
     stall: new Set(),
+    space: new Set(),
     fatal: new Set(),
   };
 

@@ -36,8 +36,25 @@ export interface LogWrite {
   readonly mustSync: boolean;
 }
 
+/**
+ * - `ok`: there is room for everything.
+ * - `full`: new commands are refused. What makes room, what changes the membership, and what a leader sends still
+ *   goes, out of a reserve.
+ * - `exhausted`: the reserve is used up too: entries that a leader sends count as lost on their way.
+ */
+export type SpaceState = "ok" | "full" | "exhausted";
+
+/** Keeps an eye on the room that is left for the log, so that the disk is never really full. */
+export interface SpaceWatch {
+  readonly state: SpaceState;
+  /** Calls `listener` when the state has changed, and after every further look while it is not `ok`. */
+  watch(listener: (state: SpaceState) => void): Cancel;
+}
+
 /** The Raft log and everything else that a node must not forget. */
 export interface DurableLog {
+  /** Absent: there is always room. */
+  readonly space?: SpaceWatch | undefined;
   /** What the core reads. Serves a write from the moment `append` was called, durable or not. */
   readonly storage: Storage;
   /** The membership that was saved last, with the index as of which it holds. */

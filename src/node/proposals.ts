@@ -8,8 +8,8 @@ import type { Call, CallOptions, Calls } from "./calls.js";
 import { RaftNodeError } from "./errors.js";
 import type { NodeMetrics } from "./metrics.js";
 import { Pending, type Place } from "./pending.js";
-import type { Clock } from "./ports.js";
-import { notLeader, overwritten, proposalRefused } from "./refusals.js";
+import type { Clock, SpaceState } from "./ports.js";
+import { noSpace, notLeader, overwritten, proposalRefused } from "./refusals.js";
 
 const NO_CONTEXT = new Uint8Array(0);
 
@@ -17,6 +17,11 @@ const NO_CONTEXT = new Uint8Array(0);
 export interface ProposeResult {
   readonly index: LogIndex;
   readonly result: Uint8Array;
+}
+
+export interface ProposeOptions extends CallOptions {
+  /** The command makes room, or is needed to: it is taken while space is short, as long as there is a reserve. */
+  readonly essential?: boolean | undefined;
 }
 
 export interface ProposalsOptions {
@@ -28,6 +33,7 @@ export interface ProposalsOptions {
   readonly maxProposalBytes: number;
   readonly batchBytes: number;
   readonly leading: () => boolean;
+  readonly space: () => SpaceState;
   readonly term: () => Term;
   readonly leaderId: () => NodeId | undefined;
   readonly wake: () => void;
@@ -53,9 +59,11 @@ export class Proposals {
     return this.#count;
   }
 
-  submit(data: Uint8Array, callOptions: CallOptions | undefined): Promise<ProposeResult> {
+  submit(data: Uint8Array, callOptions: ProposeOptions | undefined): Promise<ProposeResult> {
     const { calls, maxPending, maxPendingBytes, wake } = this.options;
     this.#refuseUnfit(data);
+    const space = this.options.space();
+    if (space === "exhausted" || (space === "full" && callOptions?.essential !== true)) throw noSpace(space);
     if (this.#count >= maxPending || this.#bytes + data.length > maxPendingBytes) {
       throw new RaftNodeError("inboxFull", `${this.#count} proposals are waiting; slow down and retry`);
     }

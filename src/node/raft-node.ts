@@ -16,7 +16,7 @@ import {
 import type { NodeMetricsView } from "./metrics.js";
 import { type RaftNodeOptions, SILENT } from "./options.js";
 import type { Cancel } from "./ports.js";
-import type { ProposeResult } from "./proposals.js";
+import type { ProposeOptions, ProposeResult } from "./proposals.js";
 import { recover } from "./recovery.js";
 import { notLeader, proposalRefused } from "./refusals.js";
 import { Runtime } from "./runtime.js";
@@ -94,10 +94,11 @@ export class RaftNode implements AsyncDisposable {
   /**
    * Puts a command into the log and returns what the state machine made of it. Only on the leader.
    * `data` is 1 to `limits.maxProposalBytes` bytes, and must not be changed before the call has ended.
-   * @throws RaftNodeError: `notLeader`, `proposalDropped`, `inboxFull`, `tooLarge`, `invalidArgument`: not applied.
+   * @throws RaftNodeError: `notLeader`, `proposalDropped`, `inboxFull`, `noSpace`, `tooLarge`, `invalidArgument`: not
+   *   applied.
    *   `outcomeUnknown`, `deadlineExceeded`, `aborted`, `nodeStopped`: may or may not be applied, now or later.
    */
-  async propose(data: Uint8Array, options?: CallOptions): Promise<ProposeResult> {
+  async propose(data: Uint8Array, options?: ProposeOptions): Promise<ProposeResult> {
     this.#runtime.requireRunning();
     return this.#runtime.proposals.submit(data, options);
   }
@@ -227,6 +228,7 @@ export class RaftNode implements AsyncDisposable {
       pendingReads: runtime.reads.count,
       inboxMessages: runtime.inbox.size,
       readysInFlight: runtime.readysInFlight,
+      space: runtime.space,
     };
   }
 

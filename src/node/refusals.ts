@@ -13,6 +13,15 @@ export function nodeStopped(what: string): RaftNodeError {
   return new RaftNodeError("nodeStopped", `the node stopped; ${what}`);
 }
 
+export function noSpace(space: "full" | "exhausted"): RaftNodeError {
+  const who =
+    space === "full" ? "new commands are refused" : "even deletes are refused, the reserve is used up";
+  return new RaftNodeError(
+    "noSpace",
+    `the leader is running out of space for its log: ${who}; free disk space or raise the quota of the log`,
+  );
+}
+
 /** A proposal that the core did not take in: it is certain never to be applied. */
 export function proposalRefused(reason: DropReason, leaderId: NodeId | undefined): RaftNodeError {
   switch (reason) {

@@ -32,7 +32,7 @@ import {
   SILENT,
 } from "./options.js";
 import { Peers } from "./peers.js";
-import type { Clock, Logger, PeerInbox, PeerTransport } from "./ports.js";
+import type { Cancel, Clock, Logger, PeerInbox, PeerTransport, SpaceState } from "./ports.js";
 import { Proposals } from "./proposals.js";
 import { Reads } from "./reads.js";
 import { ReadyLoop } from "./ready-loop.js";
@@ -67,12 +67,15 @@ export class Runtime {
   readonly #snapshotting: Snapshotting;
   readonly #ticker: Ticker;
   readonly #loop: ReadyLoop;
+  readonly #unwatchSpace: Cancel | undefined;
   readonly #leaderWaits = new Set<Call<NodeId>>();
   #resolveFatal: (error: Error) => void = () => {};
   #closing: Promise<void> | undefined;
   #error: Error | undefined;
   #softState: SoftState;
   #term: Term;
+  /** As it was told last. */
+  #space: SpaceState = "ok";
   #scheduled = false;
   /** Nothing is taken in, sent or acknowledged any more. */
   #ended = false;
@@ -126,6 +129,7 @@ export class Runtime {
       maxProposalBytes: this.limits.maxProposalBytes,
       batchBytes: this.limits.proposalBatchBytes,
       leading: () => this.isLeader,
+      space: () => this.space,
       term: () => this.#term,
     });
     this.confChanges = new ConfChanges(shared);
@@ -150,6 +154,7 @@ export class Runtime {
       stalled: (stalledMs, skippedTicks) => this.#stalled(stalledMs, skippedTicks),
     });
     log.onSnapshotWanted = (index, to) => this.#snapshotting.want(index, to);
+    this.#unwatchSpace = log.space?.watch((state) => this.#spaceLookedAt(state));
     this.#transport = options.transport(this.#peerInbox());
     this.#loop = this.#makeLoop();
   }
@@ -175,6 +180,10 @@ export class Runtime {
 
   get role(): NodeRole {
     return this.#roleOf(this.#softState.raftState);
+  }
+
+  get space(): SpaceState {
+    return this.options.log.space?.state ?? "ok";
   }
 
   get readysInFlight(): number {
@@ -255,6 +264,7 @@ export class Runtime {
   async #end(errorOf: (kind: CallKind) => RaftNodeError): Promise<void> {
     this.#ended = true;
     this.#ticker.stop();
+    this.#unwatchSpace?.();
     this.#loop.halt();
     this.peers.close();
     const halted = this.#applier.halt();
@@ -370,6 +380,15 @@ export class Runtime {
       );
       return;
     }
+    // The leader sends them again until they fit: better than a write that fails, which would end the node.
+    if (
+      message.msgType === MessageType.MsgAppend &&
+      message.entries.length > 0 &&
+      this.space === "exhausted"
+    ) {
+      this.metrics.count("messagesDropped");
+      return;
+    }
     if (!this.#node.step(message).accepted) this.metrics.count("messagesDropped");
   }
 
@@ -464,6 +483,15 @@ export class Runtime {
   #roleOf(raftState: StateRole): NodeRole {
     const learner = raftState === "follower" && isLearner(this.peers.membership, this.options.id);
     return learner ? "learner" : raftState;
+  }
+
+  #spaceLookedAt(state: SpaceState): void {
+    this.#snapshotting.spaceLookedAt(state);
+    if (state === this.#space) return;
+    this.#space = state;
+    if (state === "ok") this.logger.info({}, "there is room for the log again: commands are taken");
+    else this.logger.error({ state }, "the log is running out of space: new commands are refused");
+    this.events.emit("space", { state });
   }
 
   #stalled(stalledMs: number, skippedTicks: number): void {

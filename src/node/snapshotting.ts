@@ -15,6 +15,7 @@ import type {
   Logger,
   SnapshotReader,
   SnapshotStore,
+  SpaceState,
   StateMachine,
   StateMachineSnapshot,
 } from "./ports.js";
@@ -58,6 +59,8 @@ export class Snapshotting {
   #notBeforeMs = Number.NEGATIVE_INFINITY;
   #compacting: Promise<void> | undefined;
   #halted = false;
+  /** How often in a row space was found to be short. */
+  #shortLooks = 0;
   /** What the core knows to be applied: never beyond the commit index that the log was told. */
   #applied: LogIndex = 0n;
 
@@ -75,6 +78,12 @@ export class Snapshotting {
     this.#applied = index;
     this.#maybeMake();
     this.#maybeCompact();
+  }
+
+  /** While space is short, the log is cut whatever its length, and the tail for slow peers is halved at each look. */
+  spaceLookedAt(state: SpaceState): void {
+    this.#shortLooks = state === "ok" ? 0 : this.#shortLooks + 1;
+    if (state !== "ok") this.#maybeCompact();
   }
 
   /** Begins nothing more; resolves when nothing is under way. A snapshot that is being written is given up. */
@@ -144,8 +153,10 @@ export class Snapshotting {
     const { log, stateMachine, compaction, metrics, fail } = this.parts;
     if (this.#compacting !== undefined || this.#halted) return;
     const firstIndex = log.storage.firstIndex();
-    if (this.#applied - firstIndex <= BigInt(compaction.afterEntries)) return;
-    const upTo = minOf(stateMachine.durableIndex, this.#applied) - BigInt(compaction.keepEntries);
+    const afterEntries = this.#shortLooks > 0 ? 0 : compaction.afterEntries;
+    const keepEntries = Math.floor(compaction.keepEntries / 2 ** this.#shortLooks);
+    if (this.#applied - firstIndex <= BigInt(afterEntries)) return;
+    const upTo = minOf(stateMachine.durableIndex, this.#applied) - BigInt(keepEntries);
     if (upTo < firstIndex) return;
     metrics.count("compactions");
     this.#compacting = log.compact(upTo).then(

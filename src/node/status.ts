@@ -3,6 +3,7 @@
 import type { ProgressStatus } from "../core/status.js";
 import type { LogIndex, NodeId, StateRole, Term } from "../core/types.js";
 import type { Membership } from "./membership.js";
+import type { SpaceState } from "./ports.js";
 
 /** What a node is at the moment; `learner` is a follower that has no vote. */
 export type NodeRole = StateRole | "learner";
@@ -49,4 +50,6 @@ export interface NodeStatus {
   readonly inboxMessages: number;
   /** Readys that were handed to the disk and are not durable yet. */
   readonly readysInFlight: number;
+  /** Whether there is room for more in the log. */
+  readonly space: SpaceState;
 }

@@ -64,6 +64,7 @@ export const ERROR_TABLE: Readonly<Record<ErrorReason, ErrorRow>> = {
   aborted: { code: Code.Canceled, outcome: UNKNOWN, passes: false },
   nodeStopped: { code: Code.Unavailable, outcome: UNKNOWN, passes: false },
   inboxFull: { code: Code.ResourceExhausted, outcome: NOT_APPLIED, passes: false },
+  noSpace: { code: Code.ResourceExhausted, outcome: NOT_APPLIED, passes: false },
   tooLarge: { code: Code.ResourceExhausted, outcome: NOT_APPLIED, passes: false },
   invalidArgument: { code: Code.InvalidArgument, outcome: NOT_APPLIED, passes: false },
   membershipRefused: { code: Code.FailedPrecondition, outcome: NOT_APPLIED, passes: false },

@@ -16,9 +16,9 @@ import {
   type WatchRequest,
   type WatchResponse,
 } from "../../gen/service_pb.js";
-import type { CallOptions } from "../../node/calls.js";
 import { RaftNodeError } from "../../node/errors.js";
 import type { Clock } from "../../node/ports.js";
+import type { ProposeOptions } from "../../node/proposals.js";
 import { systemClock } from "../../node/system-clock.js";
 import { ServiceError } from "../../services/connect-errors.js";
 import type { LeaderCalls, ReadLevel } from "../../services/leader-calls.js";
@@ -41,7 +41,7 @@ export interface ProposingNode {
   readonly leaderId: NodeId | undefined;
   propose(
     data: Uint8Array,
-    options?: CallOptions,
+    options?: ProposeOptions,
   ): Promise<{ readonly index: LogIndex; readonly result: Uint8Array }>;
 }
 
@@ -67,7 +67,7 @@ export function kvRoutes(options: KvRoutesOptions): (router: ConnectRouter) => v
   const maxValueBytes = options.maxValueBytes ?? DEFAULT_MAX_VALUE_BYTES;
   const watches = new Watches(options);
 
-  const propose = async (command: Uint8Array, call: CallOptions): Promise<KvResult> => {
+  const propose = async (command: Uint8Array, call: ProposeOptions): Promise<KvResult> => {
     const result = decodeResult((await node.propose(command, call)).result);
     if (result.rejected !== "") throw new RaftNodeError("invalidArgument", result.rejected);
     if (result.sessionProblem !== SessionProblem.NONE) throw sessionError(result.sessionProblem);
@@ -99,7 +99,8 @@ export function kvRoutes(options: KvRoutesOptions): (router: ConnectRouter) => v
         await calls.local("write", () => checkKey(request.key));
         return calls.write(context, {
           here: async (call) => {
-            const { existed, revision, refused } = await propose(encodeDelete(request.key, request), call);
+            const command = encodeDelete(request.key, request);
+            const { existed, revision, refused } = await propose(command, { ...call, essential: true });
             return create(DeleteResponseSchema, { deleted: existed, revision, refused });
           },
           there: (transport, call) => createClient(KvService, transport).delete(request, call),
@@ -109,7 +110,7 @@ export function kvRoutes(options: KvRoutesOptions): (router: ConnectRouter) => v
         await calls.local("write", () => checkTxn(request, maxValueBytes));
         return calls.write(context, {
           here: async (call) => {
-            const { txn } = await propose(encodeTxn(request), call);
+            const { txn } = await propose(encodeTxn(request), { ...call, essential: storesNothing(request) });
             return txn ?? create(TxnResponseSchema);
           },
           there: (transport, call) => createClient(KvService, transport).txn(request, call),
@@ -240,6 +241,11 @@ function checkTxn(request: TxnRequest, maxValueBytes: number): void {
   for (const { operation } of [...request.success, ...request.failure]) {
     if (operation.case === "set") checkValue(operation.value.value, maxValueBytes);
   }
+}
+
+/** What only deletes is taken even when space is short. */
+function storesNothing({ success, failure }: TxnRequest): boolean {
+  return [...success, ...failure].every(({ operation }) => operation.case !== "set");
 }
 
 function checkKey(key: string): void {
