@@ -58,6 +58,8 @@ const COUNTERS = {
   entriesApplied: 0,
   slowApplies: 0,
   readsServed: 0,
+  /** Of those served: without a round, by a lease or because some staleness was allowed. */
+  readsWithoutRound: 0,
   readsFailed: 0,
   /** ReadIndex rounds asked for; readsServed / readRounds is how many reads shared one. */
   readRounds: 0,

@@ -17,6 +17,7 @@ import type { NodeMetricsView } from "./metrics.js";
 import { type RaftNodeOptions, SILENT } from "./options.js";
 import type { Cancel } from "./ports.js";
 import type { ProposeOptions, ProposeResult } from "./proposals.js";
+import type { ReadIndexOptions } from "./reads.js";
 import { recover } from "./recovery.js";
 import { notLeader, proposalRefused } from "./refusals.js";
 import { Runtime } from "./runtime.js";
@@ -105,10 +106,11 @@ export class RaftNode implements AsyncDisposable {
 
   /**
    * Resolves when the state machine here contains every write that was acknowledged anywhere before this call; the
-   * state may then be read directly. On any member. Returns the index that this took. (Thesis §6.4.)
+   * state may then be read directly. On any member. Returns the index that this took. (Thesis §6.4.) With
+   * `maxStalenessMs` or `lease` it may resolve at once; see there.
    * @throws RaftNodeError: `noLeader`, `deadlineExceeded`, `inboxFull`, `aborted`, `nodeStopped`, `readDropped`.
    */
-  async readIndex(options?: CallOptions): Promise<LogIndex> {
+  async readIndex(options?: ReadIndexOptions): Promise<LogIndex> {
     this.#runtime.requireRunning();
     return this.#runtime.reads.submit(options);
   }

@@ -5,7 +5,7 @@
 
 import type { RawNode } from "../core/raw-node.js";
 import type { ReadState } from "../core/ready.js";
-import type { LogIndex, NodeId } from "../core/types.js";
+import type { LogIndex, NodeId, Term } from "../core/types.js";
 import type { Call, CallOptions, Calls } from "./calls.js";
 import { RaftNodeError } from "./errors.js";
 import type { NodeMetrics } from "./metrics.js";
@@ -27,6 +27,10 @@ export interface ReadsOptions {
   readonly maxPending: number;
   /** A round without an answer for this long is asked again. */
   readonly retryMs: number;
+  /** How long after asking a round that was confirmed nobody else can lead; 0: reads by lease ask a round too. */
+  readonly leaseMs: number;
+  readonly leading: () => boolean;
+  readonly term: () => Term;
   /** Draws what makes the contexts of this run of the node differ from those of the runs before it. */
   readonly randomInt: (min: number, max: number) => number;
   readonly leaderId: () => NodeId | undefined;
@@ -40,10 +44,21 @@ interface Read {
   index: LogIndex | undefined;
 }
 
+/** The state here contains everything that was acknowledged before `askedMs`, once `index` is applied. */
+interface Voucher {
+  readonly askedMs: number;
+  readonly index: LogIndex;
+  /** While these are what they were, and this node leads, it is the voucher of a lease. */
+  readonly term: Term;
+  readonly epoch: number;
+}
+
 interface Round {
   readonly context: Uint8Array;
   readonly reads: readonly Read[];
   readonly askedMs: number;
+  readonly term: Term;
+  readonly epoch: number;
 }
 
 export class Reads {
@@ -55,6 +70,11 @@ export class Reads {
   #incarnation: number;
   /** Nobody could be asked: not before this time or a new leader. */
   #notBeforeMs = 0;
+  #promised: Voucher | undefined;
+  #voucher: Voucher | undefined;
+  /** Counts what ends every lease: changes of leader and of membership. */
+  #epoch = 0;
+  #forfeited = false;
 
   constructor(private readonly options: ReadsOptions) {
     this.#incarnation = options.randomInt(0, 2 ** 32);
@@ -64,8 +84,13 @@ export class Reads {
     return this.#count;
   }
 
-  submit(callOptions: CallOptions | undefined): Promise<LogIndex> {
+  submit(callOptions: ReadIndexOptions | undefined): Promise<LogIndex> {
     const { calls, maxPending, wake } = this.options;
+    if (callOptions !== undefined && this.#isVouchedFor(callOptions)) {
+      this.options.metrics.count("readsServed");
+      this.options.metrics.count("readsWithoutRound");
+      return Promise.resolve(this.options.appliedIndex());
+    }
     if (this.#count >= maxPending) {
       throw new RaftNodeError("inboxFull", `${this.#count} reads are waiting; slow down and retry`);
     }
@@ -100,12 +125,14 @@ export class Reads {
       return;
     }
     this.options.metrics.count("readRounds");
-    this.#round = { context, reads, askedMs: nowMs };
+    this.#round = { context, reads, askedMs: nowMs, term: this.options.term(), epoch: this.#epoch };
   }
 
   /** Another leader, or none: the round under way may have died with the old one. */
   leaderChanged(): void {
     this.#notBeforeMs = 0;
+    this.#epoch += 1;
+    this.#forfeited = false;
     this.#abandonRound();
   }
 
@@ -114,6 +141,9 @@ export class Reads {
       const round = this.#round;
       if (round === undefined || !sameBytes(round.context, requestCtx)) continue;
       this.#round = undefined;
+      const { askedMs, term, epoch } = round;
+      // The older one stays: it is the first to become true, so that under load one does from time to time.
+      this.#promised ??= { askedMs, index, term, epoch };
       for (const read of round.reads) {
         read.index = index;
         this.#confirmed.push(read);
@@ -123,10 +153,35 @@ export class Reads {
     if (states.length > 0) this.applied();
   }
 
+  /** A majority may be another one now. */
+  membershipChanged(): void {
+    this.#epoch += 1;
+  }
+
+  /** Another node may be made leader at once: no lease until this node is made leader anew. */
+  forfeitLease(): void {
+    this.#forfeited = true;
+  }
+
+  /** Whether what is applied here is enough for a read that began now, without asking anybody. */
+  #isVouchedFor({ maxStalenessMs = 0, lease = false }: ReadIndexOptions): boolean {
+    const voucher = this.#voucher;
+    if (voucher === undefined) return false;
+    const { clock, leaseMs, leading, term } = this.options;
+    const ageMs = clock.nowMs() - voucher.askedMs;
+    if (maxStalenessMs > 0 && ageMs <= maxStalenessMs) return true;
+    if (!lease || !leading() || ageMs >= leaseMs) return false;
+    return voucher.epoch === this.#epoch && voucher.term === term() && !this.#forfeited;
+  }
+
   /** The state machine moved on. */
   applied(): void {
-    if (this.#confirmed.length === 0) return;
     const applied = this.options.appliedIndex();
+    if (this.#promised !== undefined && this.#promised.index <= applied) {
+      this.#voucher = this.#promised;
+      this.#promised = undefined;
+    }
+    if (this.#confirmed.length === 0) return;
     const waiting: Read[] = [];
     for (const read of this.#confirmed) {
       if (read.call.settled) continue;

@@ -26,6 +26,8 @@ import {
   completeCompaction,
   completeLimits,
   completeTickInterval,
+  leaseMs,
+  maxTicksAtOnce,
   type NodeLimits,
   type RaftNodeOptions,
   raftConfig,
@@ -74,6 +76,7 @@ export class Runtime {
   #error: Error | undefined;
   #softState: SoftState;
   #term: Term;
+  readonly #votesFromMs: number;
   /** As it was told last. */
   #space: SpaceState = "ok";
   #scheduled = false;
@@ -140,7 +143,14 @@ export class Runtime {
       retryMs: this.electionTimeoutMs,
       randomInt: this.randomInt,
       appliedIndex: () => stateMachine.appliedIndex,
+      leaseMs: leaseMs(config, tickIntervalMs, options.leaseReads),
+      leading: () => this.isLeader,
+      term: () => this.#term,
     });
+    // At its first start a node cannot have helped anybody to a lease.
+    const isRestart = hardState.term > 1n;
+    this.#votesFromMs =
+      options.leaseReads === true && isRestart ? this.clock.nowMs() + this.electionTimeoutMs : 0;
     // A little later than the core gives up.
     this.transfers = new Transfers({ ...shared, retryMs: this.electionTimeoutMs + 2 * tickIntervalMs });
     this.#applier = this.#makeApplier();
@@ -148,8 +158,7 @@ export class Runtime {
     this.#ticker = new Ticker({
       clock: this.clock,
       tickIntervalMs,
-      // So few that no stall alone makes up an election timeout.
-      maxTicksAtOnce: Math.max(Math.floor(config.electionTick / 4), 1),
+      maxTicksAtOnce: maxTicksAtOnce(config),
       wake: () => this.wake(),
       stalled: (stalledMs, skippedTicks) => this.#stalled(stalledMs, skippedTicks),
     });
@@ -365,6 +374,7 @@ export class Runtime {
     this.confChanges.flush(this.#node);
     this.reads.flush(this.#node);
     this.transfers.flush(this.#node);
+    if (this.transfers.underWay) this.reads.forfeitLease();
   }
 
   #step(message: Message): void {
@@ -380,6 +390,11 @@ export class Runtime {
       );
       return;
     }
+    if (message.msgType === MessageType.MsgTransferLeader) this.reads.forfeitLease();
+    if (this.#withholdsVote(message)) {
+      this.metrics.count("messagesDropped");
+      return;
+    }
     // The leader sends them again until they fit: better than a write that fails, which would end the node.
     if (
       message.msgType === MessageType.MsgAppend &&
@@ -390,6 +405,12 @@ export class Runtime {
       return;
     }
     if (!this.#node.step(message).accepted) this.metrics.count("messagesDropped");
+  }
+
+  /** Before it was restarted this node may have granted a lease, which it must not break. */
+  #withholdsVote({ msgType }: Message): boolean {
+    const asksForVote = msgType === MessageType.MsgRequestVote || msgType === MessageType.MsgRequestPreVote;
+    return asksForVote && this.clock.nowMs() < this.#votesFromMs;
   }
 
   #peerInbox(): PeerInbox {
@@ -452,6 +473,7 @@ export class Runtime {
   #adopt(membership: Membership): void {
     const roleBefore = this.role;
     const removed = this.peers.adopt(membership);
+    this.reads.membershipChanged();
     this.metrics.count("membershipChanges");
     this.logger.info(
       { index: membership.index, voters: membership.voters.map(String), removed },

@@ -28,6 +28,10 @@ export class Transfers {
 
   constructor(private readonly options: TransfersOptions) {}
 
+  get underWay(): boolean {
+    return this.#current !== undefined;
+  }
+
   /** @throws RaftNodeError `proposalDropped` while leadership is being handed to another node. */
   submit(to: NodeId, callOptions: CallOptions | undefined): Promise<NodeId> {
     if (this.#current !== undefined && this.#current.to !== to) {

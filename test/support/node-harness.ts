@@ -17,7 +17,9 @@ import { MemoryNetwork } from "./node-network.js";
 export const TICK_MS = 100;
 export const ELECTION_MS = 10 * TICK_MS;
 
-export type TestOptions = Partial<Pick<RaftNodeOptions, "limits" | "compaction" | "raft" | "tickIntervalMs">>;
+export type TestOptions = Partial<
+  Pick<RaftNodeOptions, "limits" | "compaction" | "raft" | "tickIntervalMs" | "leaseReads">
+>;
 
 export interface Station {
   readonly id: NodeId;
