@@ -270,7 +270,6 @@ describe("a Ready", () => {
       expect(JSON.stringify(ready, plain) === JSON.stringify(NOTHING, plain), `round ${round}`).toBe(
         !announced,
       );
-      // A vote for itself is in no field: it makes the Ready that has the vote in its hard state.
     }
   });
 });
