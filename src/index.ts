@@ -32,6 +32,7 @@ export {
 } from "./gen/service_pb.js";
 export type { CallOptions } from "./node/calls.js";
 export { RaftNodeError, type RaftNodeErrorCode, type RaftNodeErrorDetail } from "./node/errors.js";
+export type { EventStream, EventStreamOptions } from "./node/event-stream.js";
 export type { NodeEvents } from "./node/events.js";
 export type { Membership } from "./node/membership.js";
 export type { MembershipChange, MembershipOptions, MembershipStep } from "./node/membership-change.js";

@@ -1,7 +1,8 @@
 // What a node tells whoever listens. Listeners run inside the node's own turn: they must be quick, and what they
-// throw is logged and goes no further.
+// throw is logged and goes no further. Streams are read at leisure.
 
 import type { LogIndex, NodeId, Term } from "../core/types.js";
+import { BufferedEvents, type EventStream, type EventStreamOptions } from "./event-stream.js";
 import type { Membership } from "./membership.js";
 import type { Cancel, Logger, SpaceState } from "./ports.js";
 import type { NodeRole } from "./status.js";
@@ -40,6 +41,10 @@ export class EventHub {
     fatal: new Set(),
   };
 
+  /** How to end each stream that is open. */
+  readonly #streams = new Set<() => void>();
+  #ended = false;
+
   constructor(private readonly logger: Logger) {}
 
   on<K extends keyof NodeEvents>(name: K, listener: Listener<K>): Cancel {
@@ -50,6 +55,25 @@ export class EventHub {
     return () => {
       listeners.delete(own);
     };
+  }
+
+  /** @throws RaftNodeError `invalidArgument` for a capacity out of range. */
+  stream<K extends keyof NodeEvents>(name: K, options: EventStreamOptions): EventStream<NodeEvents[K]> {
+    const end = () => stream.end();
+    const stream = new BufferedEvents<NodeEvents[K]>(options, () => {
+      cancel();
+      this.#streams.delete(end);
+    });
+    const cancel = this.on(name, (event) => stream.push(event));
+    this.#streams.add(end);
+    if (this.#ended || options.signal?.aborted === true) stream.end();
+    return stream;
+  }
+
+  /** Nothing more will happen: ends all streams, those that are opened later at once. */
+  end(): void {
+    this.#ended = true;
+    for (const end of [...this.#streams]) end();
   }
 
   emit<K extends keyof NodeEvents>(name: K, event: NodeEvents[K]): void {

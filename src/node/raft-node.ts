@@ -5,6 +5,7 @@ import type { LogIndex, NodeId } from "../core/types.js";
 import { type ConfChangeV2, ConfChangeV2Schema, ConfStateSchema } from "../gen/eraftpb_pb.js";
 import type { CallOptions } from "./calls.js";
 import { RaftNodeError } from "./errors.js";
+import type { EventStream, EventStreamOptions } from "./event-stream.js";
 import type { NodeEvents } from "./events.js";
 import { confStateOf, isMember, isVoter, type Membership } from "./membership.js";
 import {
@@ -234,8 +235,18 @@ export class RaftNode implements AsyncDisposable {
     };
   }
 
+  /** `listener` runs inside the node's own turn: it must be quick, and what it throws is only logged. */
   on<K extends keyof NodeEvents>(event: K, listener: (event: NodeEvents[K]) => void): Cancel {
     return this.#runtime.events.on(event, listener);
+  }
+
+  /**
+   * The events from now on, to be read at leisure: `for await (const { leaderId } of node.events("leader", { signal }))`.
+   * When more than `capacity` wait, the oldest give way. Ends when the node has stopped or failed, or `signal` fires.
+   * @throws RaftNodeError `invalidArgument` for a capacity out of range.
+   */
+  events<K extends keyof NodeEvents>(event: K, options: EventStreamOptions = {}): EventStream<NodeEvents[K]> {
+    return this.#runtime.events.stream(event, options);
   }
 
   /**
@@ -246,6 +257,7 @@ export class RaftNode implements AsyncDisposable {
   stop(options?: StopOptions): Promise<void> {
     this.#stopping ??= stopInOrder(this.#runtime, (to, call) => this.#transfer(to, call), options).finally(
       () => {
+        this.#runtime.events.end();
         this.#resolveStopped();
       },
     );

@@ -257,6 +257,7 @@ export class Runtime {
       this.logger.warn({ error: failure }, "the transport did not close after the node failed");
     });
     this.events.emit("fatal", { error });
+    this.events.end();
     this.#resolveFatal(error);
   }
 
