@@ -1,7 +1,7 @@
 // A replicated counter: the smallest state machine worth embedding. `startCounter` runs one node of it.
 
 // #region counter
-import { embedRaftNode, type StateMachine } from "raft-node";
+import { clientRoutes, embedRaftNode, type StateMachine } from "raft-node";
 
 /** Adds up 64-bit numbers. Kept in memory: after a restart it is rebuilt from the log. */
 export class Counter implements StateMachine {
@@ -17,6 +17,10 @@ export class Counter implements StateMachine {
       this.total += Buffer.from(data).readBigInt64BE();
       return toBytes(this.total);
     });
+  }
+
+  query(): Uint8Array {
+    return toBytes(this.total);
   }
 
   async snapshot() {
@@ -43,7 +47,8 @@ export function startCounter(
 ) {
   const listen = { host: "127.0.0.1", port };
   const stateMachine = async () => new Counter();
-  return embedRaftNode({ id, clusterId: "counter", dataDir, listen, members, stateMachine });
+  const routes = clientRoutes; // RaftClientService, beside those for operators
+  return embedRaftNode({ id, clusterId: "counter", dataDir, listen, members, stateMachine, routes });
 }
 
 export function toBytes(value: bigint): Uint8Array {

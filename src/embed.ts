@@ -71,6 +71,8 @@ export interface EmbedOptions<M extends StateMachine> {
   readonly logger?: Logger | undefined;
   readonly tickIntervalMs?: number | undefined;
   readonly raft?: RaftOptions | undefined;
+  /** Whether the leader may answer reads by its lease; the same on all nodes. See `RaftNodeOptions.leaseReads`. */
+  readonly leaseReads?: boolean | undefined;
   readonly nodeLimits?: Partial<NodeLimits> | undefined;
   /** When the log is cut, and how much of it stays for peers that are a little behind. */
   readonly compaction?: Partial<CompactionOptions> | undefined;
@@ -204,6 +206,7 @@ async function start<M extends StateMachine>(
     logger,
     tickIntervalMs: options.tickIntervalMs,
     raft: options.raft,
+    leaseReads: options.leaseReads,
     limits: options.nodeLimits,
     compaction: options.compaction,
   });

@@ -26,6 +26,7 @@ export {
   KvService,
   PlacementCenterService,
   RaftAdminService,
+  RaftClientService,
   RaftMetricsService,
   ReadConsistency,
   Role,
@@ -98,10 +99,13 @@ export { KvStateMachine, type KvStateMachineOptions } from "./placement/kv/kv-st
 export { type PlacementCenter, startPlacementCenter } from "./placement/server.js";
 export type { HostAndPort } from "./services/address.js";
 export { type AdminRoutesOptions, adminRoutes } from "./services/admin-service.js";
+export { type ClientRoutesOptions, clientRoutes } from "./services/client-service.js";
 export {
   type CallPurpose,
   ERROR_TABLE,
   type ErrorReason,
+  ServiceError,
+  type ServiceReason,
   toConnectError,
 } from "./services/connect-errors.js";
 export {
@@ -110,6 +114,7 @@ export {
   type LeaderCallsOptions,
   type LeaderOperation,
   type PeerDialer,
+  type ReadLevel,
 } from "./services/leader-calls.js";
 export { type MetricsRoutesOptions, metricsRoutes } from "./services/metrics-service.js";
 export { LmdbStorage, type LmdbStorageOptions } from "./storage/lmdb-storage.js";

@@ -155,6 +155,12 @@ export interface StateMachine {
     appliedIndex: LogIndex,
   ): readonly Uint8Array[] | Promise<readonly Uint8Array[]>;
 
+  /**
+   * Answers a question about the state as it is now, and changes nothing. What `RaftClientService.Read` calls; a state
+   * machine without it can only be written to there. A throw is answered to whoever asked.
+   */
+  query?(query: Uint8Array): Uint8Array | Promise<Uint8Array>;
+
   /** Pins the state as it is now. */
   snapshot(): Promise<StateMachineSnapshot>;
 

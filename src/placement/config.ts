@@ -50,6 +50,8 @@ export interface PlacementConfig {
   readonly insecurePeers?: boolean | undefined;
   /** Milliseconds of one tick: 10 without a leader start an election. Default 100. */
   readonly tickIntervalMs?: number | undefined;
+  /** Whether the leader may answer reads with consistency `leaderLease` by its lease; the same on all nodes. Default no. */
+  readonly leaseReads?: boolean | undefined;
   readonly limits?: Partial<PlacementLimits> | undefined;
   /** When the log is cut, and how much of it stays for nodes that are a little behind. Default 10,000 and 5,000. */
   readonly compaction?: Partial<CompactionOptions> | undefined;
