@@ -158,15 +158,16 @@ export class RawNode {
   }
 
   /**
-   * Takes in a message from a peer; the transport vouches for the sender. One without a sender or a term is ignored:
-   * inside, term 0 means a local message. MsgPropose and MsgReadIndex have none, and name whoever asked first.
+   * Takes in a message from a peer; the transport vouches for the sender. Ignored are messages without a sender or a
+   * term, which inside means a local one (only MsgPropose and MsgReadIndex have none, and name whoever asked first),
+   * and appends whose entries do not follow on each other.
    */
   step(message: Message): StepOutcome {
     if (isLocalMessage(message.msgType)) return dropped("localMessage");
     if (isResponse(message.msgType) && this.raft.tracker.get(message.from) === undefined) {
       return dropped("unknownPeer");
     }
-    if (!comesFromPeer(this.raft, message)) {
+    if (!comesFromPeer(this.raft, message) || !isInOrder(message)) {
       const { msgType, from } = message;
       tell(this.raft, { type: "messageIgnored", msgType, from, reason: "malformed" });
       return ACCEPTED;
@@ -523,6 +524,18 @@ function comesFromPeer(raft: RaftState, { msgType, term, from }: Message): boole
     default:
       return term !== 0n && from !== NO_NODE && from !== raft.id;
   }
+}
+
+/** The entries of an append stand where it says, and their terms do not fall: all else rests on that (E15). */
+function isInOrder(message: Message): boolean {
+  if (message.msgType !== MessageType.MsgAppend) return true;
+  let { index, logTerm } = message;
+  for (const entry of message.entries) {
+    index += 1n;
+    if (entry.index !== index || entry.term < logTerm || entry.term > message.term) return false;
+    logTerm = entry.term;
+  }
+  return true;
 }
 
 function localMessage(msgType: MessageType, about: NodeId): Message {

@@ -67,7 +67,7 @@ class KeepingNode extends RawNode {
   }
 }
 
-test("nothing that was handed out in a storm is changed later", () => {
+test("E13: nothing that was handed out in a storm is changed later", () => {
   const keepsakes = new Keepsakes();
   for (const seed of [1, 2, 3, 4]) {
     const storm = new Storm({
@@ -85,7 +85,7 @@ test("nothing that was handed out in a storm is changed later", () => {
   for (const what of ["ConfState", "snapshot"]) expect(keepsakes.count(what), what).toBeGreaterThan(0);
 });
 
-test("nor what a node hands out that stores and applies at once", () => {
+test("E13: nor what a node hands out that stores and applies at once", () => {
   const keepsakes = new Keepsakes();
   const storage = MemoryStorage.withConfState({ voters: [1n], learners: [2n] });
   const node = new KeepingNode({ id: 1n, applied: 1n, randomInt: (min) => min }, storage, keepsakes);

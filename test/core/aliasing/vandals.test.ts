@@ -125,7 +125,7 @@ class VandalisedNode extends RawNode {
 }
 
 describe("a storm among vandals", () => {
-  test.each([1, 2, 3, 4, 5, 6])("goes the way it goes without them (seed %i)", (seed) => {
+  test.each([1, 2, 3, 4, 5, 6])("E13: goes the way it goes without them (seed %i)", (seed) => {
     const events = 3_000;
     const quiet = new Storm({ seed, events });
     const vandalised = new Storm({

@@ -60,7 +60,7 @@ describe("a window", () => {
     expect(inflights.count).toBe(5);
   });
 
-  test("can be freed while it is empty, used before or not", () => {
+  test("R1: can be freed while it is empty, used before or not", () => {
     const inflights = new Inflights(4, NO_LIMIT);
     inflights.freeTo(7n);
     expect(inflights.count).toBe(0);
@@ -127,7 +127,7 @@ describe("the byte limit", () => {
     if (full) expect(() => inflights.add(9n, 1)).toThrow(InvariantViolation);
   });
 
-  test("counts from nothing again after a reset, so that a window never stays full of what is gone", () => {
+  test("E11: counts from nothing again after a reset, so that a window never stays full of what is gone", () => {
     const inflights = new Inflights(10, 100);
     inflights.add(1n, 60);
     inflights.add(2n, 60);
