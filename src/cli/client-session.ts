@@ -1,7 +1,7 @@
 // Runs a command's work with a client, and says of every failure what a person may conclude from it.
 
 import { readFileSync } from "node:fs";
-import { TlsConfigInvalid } from "../embed/tls.js";
+import { type ClientTls, TlsConfigInvalid } from "../embed/tls.js";
 import { PlacementClient } from "../placement/client.js";
 import { PlacementError } from "../placement/client-error.js";
 import { PlacementConfigInvalid } from "../placement/config.js";
@@ -24,15 +24,20 @@ export async function withClient<Result>(
 }
 
 /** @throws CommandError when the files of TLS cannot be used */
-function openClient({ endpoints, deadlineMs, tlsCa, tlsCert, tlsKey }: ClientOptions): PlacementClient {
-  const usesTls = tlsCa !== undefined || tlsCert !== undefined || tlsKey !== undefined;
+function openClient(options: ClientOptions): PlacementClient {
+  const { endpoints, deadlineMs } = options;
   try {
-    const tls = usesTls ? { ca: readPem(tlsCa), cert: readPem(tlsCert), key: readPem(tlsKey) } : undefined;
-    return new PlacementClient({ endpoints, deadlineMs, tls });
+    return new PlacementClient({ endpoints, deadlineMs, tls: readClientTls(options) });
   } catch (error) {
     if (error instanceof TlsConfigInvalid) throw new CommandError(ExitStatus.usage, error.message);
     throw toCommandError(error);
   }
+}
+
+/** What the files of TLS hold; undefined when none is named. @throws CommandError when one cannot be read */
+export function readClientTls({ tlsCa, tlsCert, tlsKey }: ClientOptions): ClientTls | undefined {
+  if (tlsCa === undefined && tlsCert === undefined && tlsKey === undefined) return undefined;
+  return { ca: readPem(tlsCa), cert: readPem(tlsCert), key: readPem(tlsKey) };
 }
 
 function readPem(file: string | undefined): string | undefined {

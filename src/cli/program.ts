@@ -6,6 +6,7 @@ import { Command, CommanderError } from "commander";
 import { clusterCommand } from "./commands/cluster.js";
 import { deleteCommand } from "./commands/delete.js";
 import { demoCommand } from "./commands/demo.js";
+import { doctorCommand } from "./commands/doctor.js";
 import { existsCommand } from "./commands/exists.js";
 import { getCommand } from "./commands/get.js";
 import { leaderCommand } from "./commands/leader.js";
@@ -56,6 +57,7 @@ function createProgram(output: Output, end: (status: ExitStatus) => void): Comma
   program.addCommand(leaderCommand(output));
   program.addCommand(logLevelCommand(output));
   program.commandsGroup("Repair:");
+  program.addCommand(doctorCommand(output, end));
   program.addCommand(logCommand(output, end));
   inEveryCommand(program, (command) => {
     command.exitOverride();
