@@ -5,12 +5,13 @@ import { entrySize } from "../core/messages.js";
 import type { LogIndex } from "../core/types.js";
 import type { Entry } from "../gen/eraftpb_pb.js";
 
-import { ENTRIES_DATABASE, entryKeyName, type RecordKey, transientEntryKey } from "./keys.js";
+import { ENTRIES_DATABASE, entryKeyName, RECORD_KEYS, type RecordKey, transientEntryKey } from "./keys.js";
 import {
   entryRecordBytes,
   entryRecordProblem,
   readEntryRecord,
   sealRecord,
+  unsealRecord,
   writeEntryRecord,
 } from "./record-codec.js";
 import { damagedRecord, missingEntry } from "./storage-fault.js";
@@ -28,8 +29,20 @@ export interface EnvironmentChange {
   readonly removals: readonly LogIndex[];
 }
 
+/** An entry as it is on disk. */
+export interface EntryRecord {
+  readonly index: LogIndex;
+  readonly record: Buffer;
+}
+
+interface RecordsChange {
+  readonly records: ReadonlyMap<RecordKey, Buffer>;
+  readonly entries: readonly EntryRecord[];
+  readonly removals: readonly LogIndex[];
+}
+
 export interface EnvironmentStats {
-  /** What the file takes; it never shrinks. */
+  /** What the file takes; it only shrinks by being written anew. */
   readonly fileBytes: number;
   /** Pages that hold data. */
   readonly usedBytes: number;
@@ -75,22 +88,58 @@ export class LogEnvironment {
    * is encoded into memory that nobody else knows, and encoded before the batch begins, because a throw inside
    * of it would not undo what was put before.
    */
-  async write(change: EnvironmentChange): Promise<void> {
-    if (change.records.size === 0 && change.entries.length === 0 && change.removals.length === 0) return;
-    const records = [...change.records].map(
-      ([key, payload]) => [Buffer.from(key), sealRecord(key, payload)] as const,
-    );
-    const { entries, removals } = change;
-    const entryRecords = encodeEntries(entries);
+  write({ records, entries, removals }: EnvironmentChange): Promise<void> {
+    const sealed = new Map<RecordKey, Buffer>();
+    for (const [key, payload] of records) sealed.set(key, sealRecord(key, payload));
+    return this.writeRecords({ records: sealed, entries: encodeEntries(entries), removals });
+  }
+
+  /** As `write`, of records that are sealed already and are given away. */
+  async writeRecords({ records, entries, removals }: RecordsChange): Promise<void> {
+    if (records.size === 0 && entries.length === 0 && removals.length === 0) return;
+    const keys = [...records].map(([key, record]) => [Buffer.from(key), record] as const);
     const done = this.root.batch(() => {
-      entryRecords.forEach((record, at) => {
-        const entry = entries[at];
-        if (entry !== undefined) this.entries.put(transientEntryKey(entry.index), record);
-      });
+      for (const { index, record } of entries) this.entries.put(transientEntryKey(index), record);
       for (const index of removals) this.entries.remove(transientEntryKey(index));
-      for (const [key, record] of records) this.root.put(key, record);
+      for (const [key, record] of keys) this.root.put(key, record);
     });
     if (!(await done)) throw new Error("lmdb did not take the batch");
+  }
+
+  /**
+   * The records of the entries `[from, to]`, up to the first that is missing, and no more than `maxBytes` of them, but
+   * at least one. @throws StorageFault `checksum`
+   */
+  readRecords(from: LogIndex, to: LogIndex, maxBytes: number): EntryRecord[] {
+    const result: EntryRecord[] = [];
+    let bytes = 0;
+    for (let index = from; index <= to && bytes < maxBytes; index += 1n) {
+      const record = this.entries.get(transientEntryKey(index));
+      if (record === undefined) break;
+      if (entryRecordProblem(index, record) !== undefined) {
+        throw damagedRecord(this.file, entryKeyName(index));
+      }
+      bytes += record.length;
+      result.push({ index, record });
+    }
+    return result;
+  }
+
+  /** The single records as they are on disk. @throws StorageFault `checksum` */
+  readAllRecords(): Map<RecordKey, Buffer> {
+    const records = new Map<RecordKey, Buffer>();
+    for (const key of Object.values(RECORD_KEYS)) {
+      const record = this.root.get(Buffer.from(key));
+      if (record === undefined) continue;
+      if (unsealRecord(key, record) === undefined) throw damagedRecord(this.file, key);
+      records.set(key, record);
+    }
+    return records;
+  }
+
+  /** The same environment after its file was given another name. */
+  named(file: string): LogEnvironment {
+    return new LogEnvironment(file, this.root, this.entries);
   }
 
   /**
@@ -144,8 +193,8 @@ function numberIn(stats: object, name: string): number {
 }
 
 /** One record per entry, in a few pieces of memory that are given away with them. */
-function encodeEntries(entries: readonly Entry[]): Buffer[] {
-  const records: Buffer[] = [];
+function encodeEntries(entries: readonly Entry[]): EntryRecord[] {
+  const records: EntryRecord[] = [];
   let arena = new DataView(new ArrayBuffer(0));
   let used = 0;
   let remaining = 0;
@@ -157,7 +206,7 @@ function encodeEntries(entries: readonly Entry[]): Buffer[] {
       used = 0;
     }
     writeEntryRecord(entry, arena, used);
-    records.push(Buffer.from(arena.buffer, used, size));
+    records.push({ index: entry.index, record: Buffer.from(arena.buffer, used, size) });
     used += size;
     remaining -= size;
   }

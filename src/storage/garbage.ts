@@ -17,6 +17,11 @@ export class Garbage {
     return Number(size);
   }
 
+  /** What was to be deleted is not there any more. */
+  clear(): void {
+    this.#ranges.length = 0;
+  }
+
   /** Nothing if `from` is greater than `to`. */
   add(from: LogIndex, to: LogIndex): void {
     if (from > to) return;

@@ -7,14 +7,26 @@ import { copyConfState, newConfState, newHardState, snapshotPosition } from "../
 import { type LogIndex, maxOf, type NodeId } from "../core/types.js";
 import { type ConfState, type HardState, type Snapshot, SnapshotSchema } from "../gen/eraftpb_pb.js";
 import { type MembershipRecord, SnapshotDescriptorSchema } from "../gen/records_pb.js";
-import type { Clock, DurableLog, Logger, LogWrite, SnapshotStore } from "../node/ports.js";
+import type {
+  Cancel,
+  Clock,
+  DurableLog,
+  Logger,
+  LogWrite,
+  SnapshotStore,
+  SpaceState,
+  SpaceWatch,
+} from "../node/ports.js";
 import type { LogChange } from "./batch-plan.js";
-import type { EnvironmentStats, LogEnvironment } from "./environment.js";
+import type { EnvironmentChange, EnvironmentStats, LogEnvironment } from "./environment.js";
+import { DEFAULT_COMPACT_FILE_BYTES, FileCompaction } from "./file-compaction.js";
 import type { FolderLock } from "./folder-lock.js";
 import type { LogIdentity } from "./load-log.js";
 import { LogView } from "./log-view.js";
 import { LogWriter } from "./log-writer.js";
 import { type OpenedLog, openLogFolder } from "./open-log.js";
+import { entryRecordBytes } from "./record-codec.js";
+import { freeBytesOf, SpaceGuard, type SpaceLimits } from "./space-guard.js";
 import { StorageFault } from "./storage-fault.js";
 
 export interface LmdbStorageOptions {
@@ -36,6 +48,15 @@ export interface LmdbStorageOptions {
    * it was written is read from here. Default 1 MiB.
    */
   readonly cacheBytes?: number | undefined;
+  /** When new commands are refused for want of space. */
+  readonly space?: Partial<SpaceLimits> | undefined;
+  /** What the file system has left, in bytes. Default: asked of the system. */
+  readonly freeBytes?: (() => Promise<number>) | undefined;
+  /**
+   * The file is compacted by itself when this many bytes in it are free, and they are most of it. Default 64 MiB;
+   * Infinity: never.
+   */
+  readonly compactFileBytes?: number | undefined;
   /** Default: the system's. */
   readonly clock?: Pick<Clock, "after" | "soon"> | undefined;
 }
@@ -51,11 +72,20 @@ export interface LmdbStorageStats extends EnvironmentStats {
   readonly changes: number;
   /** Keys that wait to be deleted. */
   readonly garbageKeys: number;
+  /** How often the file was compacted since the log was opened. */
+  readonly fileCompactions: number;
+  readonly space: SpaceState;
 }
 
 const DEFAULT_WATCHDOG_MS = 30_000;
 const DEFAULT_CACHE_BYTES = 1024 * 1024;
 const CLOSE_TIMEOUT_MS = 10_000;
+
+/** Does not keep a process alive that has nothing else to do. */
+function afterIfAlive(delayMs: number, run: () => void): Cancel {
+  const timer = setTimeout(run, delayMs).unref();
+  return () => clearTimeout(timer);
+}
 
 const systemClock: Pick<Clock, "after" | "soon"> = {
   after(delayMs, run) {
@@ -72,12 +102,14 @@ export class LmdbStorage implements DurableLog {
   readonly identity: LogIdentity;
   onSnapshotWanted: (index: LogIndex, to: NodeId) => void = () => {};
 
-  readonly #environment: LogEnvironment;
+  #environment: LogEnvironment;
   readonly #lock: FolderLock;
   readonly #clock: Pick<Clock, "after" | "soon">;
   readonly #snapshots: SnapshotStore;
   readonly #view: LogView;
   readonly #writer: LogWriter;
+  readonly #guard: SpaceGuard;
+  readonly #fileCompaction: FileCompaction;
   readonly #options: LmdbStorageOptions;
   #hardState: HardState;
   #membership: MembershipRecord;
@@ -100,18 +132,40 @@ export class LmdbStorage implements DurableLog {
       loaded.extent.boundary,
       loaded.extent.last,
       loaded.terms,
-      (low, high, maxBytes) => environment.readEntries(low, high, maxBytes),
+      (low, high, maxBytes) => this.#environment.readEntries(low, high, maxBytes),
       options.cacheBytes ?? DEFAULT_CACHE_BYTES,
     );
     this.#writer = new LogWriter({
       file: environment.file,
       extent: loaded.extent,
       garbage: loaded.garbage,
-      commit: (change) => environment.write(change),
+      commit: (change) => this.#write(change),
       onDurable: (index) => this.#view.markDurable(index),
       onFatal: (error) => this.#reportFailure(error),
       watchdogMs: options.watchdogMs ?? DEFAULT_WATCHDOG_MS,
       clock: this.#clock,
+    });
+    const freeBytes = options.freeBytes ?? (() => freeBytesOf(options.dir));
+    this.#guard = new SpaceGuard({
+      limits: options.space ?? {},
+      usedBytes: () => this.#environment.stats().usedBytes,
+      freeBytes,
+      after: options.clock?.after ?? afterIfAlive,
+    });
+    this.#fileCompaction = new FileCompaction({
+      dir: options.dir,
+      environment: () => this.#environment,
+      extent: () => this.#writer.extent,
+      exclusively: (run) => this.#writer.exclusively(run),
+      replace: ({ environment: compacted, garbage }) => {
+        this.#environment = compacted;
+        this.#writer.replaceGarbage(garbage);
+      },
+      freeBytes,
+      isShort: () => this.#guard.state !== "ok",
+      thresholdBytes: options.compactFileBytes ?? DEFAULT_COMPACT_FILE_BYTES,
+      logger: options.logger,
+      fail: (error) => this.#writer.fail(error),
     });
     this.storage = {
       initialState: () => this.#initialState(),
@@ -139,7 +193,21 @@ export class LmdbStorage implements DurableLog {
    * @throws StorageFault naming the file, the record, and what to do
    */
   static async open(options: LmdbStorageOptions): Promise<LmdbStorage> {
-    return new LmdbStorage(await openLogFolder(options), options);
+    const opened = await openLogFolder(options);
+    try {
+      const log = new LmdbStorage(opened, options);
+      await log.#guard.start();
+      log.#fileCompaction.maybeRun();
+      return log;
+    } catch (error) {
+      await opened.environment.close();
+      await opened.lock.release();
+      throw error;
+    }
+  }
+
+  get space(): SpaceWatch {
+    return this.#guard;
   }
 
   get membership(): MembershipRecord {
@@ -165,7 +233,20 @@ export class LmdbStorage implements DurableLog {
       batches,
       changes,
       garbageKeys,
+      fileCompactions: this.#fileCompaction.count,
+      space: this.#guard.state,
     };
+  }
+
+  /**
+   * Gives what is free in the file back to the file system, now. Appends go on; they wait for a moment at the end.
+   * Resolves with whether it was done: not while appends are faster than copying, without room for a copy, or where
+   * a file in use cannot be replaced (Windows).
+   * @throws StorageFault when the log turns out to be damaged; errors of the file system, with nothing changed
+   */
+  async compactFile(): Promise<boolean> {
+    this.#requireOpen();
+    return this.#fileCompaction.run();
   }
 
   async append(write: LogWrite): Promise<void> {
@@ -199,6 +280,7 @@ export class LmdbStorage implements DurableLog {
     // The commit index on disk may be older; it must never lie before the log.
     await this.#writer.enqueue({ compaction: this.#view.boundary, hardState: this.#hardState });
     await this.#writer.garbageCollected();
+    this.#fileCompaction.maybeRun();
   }
 
   close(): Promise<void> {
@@ -207,18 +289,32 @@ export class LmdbStorage implements DurableLog {
   }
 
   async #close(): Promise<void> {
+    this.#guard.stop();
+    await this.#endsInTime(this.#fileCompaction.stop());
     await this.#writer.stop();
     this.#lastStats = this.#environment.stats();
-    if (await this.#closesInTime()) return this.#lock.release();
+    if (await this.#endsInTime(this.#environment.close())) return this.#lock.release();
     // The lock stays: the write that is stuck inside lmdb may still come through.
     this.#options.logger?.error({ file: this.#environment.file }, "lmdb does not close: end the process");
   }
 
+  async #write(change: EnvironmentChange): Promise<void> {
+    this.#fileCompaction.batchBegins(change);
+    try {
+      await this.#environment.write(change);
+    } finally {
+      this.#fileCompaction.batchEnded();
+    }
+    let bytes = 0;
+    for (const entry of change.entries) bytes += entryRecordBytes(entry);
+    this.#guard.wrote(bytes);
+  }
+
   /** After a failed write lmdb may never finish closing. */
-  #closesInTime(): Promise<boolean> {
+  #endsInTime(ending: Promise<void>): Promise<boolean> {
     return new Promise((resolve, reject) => {
       const cancel = this.#clock.after(CLOSE_TIMEOUT_MS, () => resolve(false));
-      this.#environment.close().then(
+      ending.then(
         () => {
           cancel();
           resolve(true);

@@ -50,6 +50,7 @@ export class LogWriter {
   #running = false;
   #failure: Error | undefined;
   #stopping = false;
+  #interlude: { readonly run: () => Promise<void>; readonly reject: (error: Error) => void } | undefined;
   /** The promise of the change that was queued last. */
   #tail: Promise<void> = Promise.resolve();
   #garbageWaiters: (() => void)[] = [];
@@ -98,11 +99,45 @@ export class LogWriter {
     return this.#tail;
   }
 
+  /** What is on disk, as of the last batch. */
+  get extent(): LogExtent {
+    return this.#extent;
+  }
+
+  /**
+   * Runs between two batches; writes wait meanwhile, no longer than the watchdog's time. One at a time.
+   * @throws what `run` throws, and the failure of the writer
+   */
+  exclusively<T>(run: () => Promise<T>): Promise<T> {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure);
+    return new Promise((resolve, reject) => {
+      this.#interlude = {
+        run: async () => {
+          const cancel = this.#options.clock.after(this.#options.watchdogMs, () => {
+            const error = this.#stalled();
+            this.fail(error);
+            reject(error);
+          });
+          await run().then(resolve, reject).finally(cancel);
+        },
+        reject,
+      };
+      this.#wake();
+    });
+  }
+
   /** Resolves when no dead key waits to be deleted any more, or when the writer is told to stop. */
   garbageCollected(): Promise<void> {
     if (this.#garbage.isEmpty || this.#stopping) return Promise.resolve();
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     return new Promise((resolve) => this.#garbageWaiters.push(resolve));
+  }
+
+  /** Another file has taken the place of the one written to: these are the dead keys in it, ends included. */
+  replaceGarbage(ranges: readonly { readonly from: LogIndex; readonly to: LogIndex }[]): void {
+    this.#garbage.clear();
+    for (const { from, to } of ranges) this.#garbage.add(from, to);
+    if (this.#garbage.isEmpty) this.#releaseGarbageWaiters();
   }
 
   /** Writes what waits, then stops; dead keys stay for the next start. Resolves also after a failure. */
@@ -125,6 +160,8 @@ export class LogWriter {
       this.#options.onFatal(error);
     } finally {
       for (const { reject } of waiting) reject(error);
+      this.#interlude?.reject(error);
+      this.#interlude = undefined;
       this.#releaseGarbageWaiters();
       this.#releaseIdleWaiters();
     }
@@ -138,6 +175,12 @@ export class LogWriter {
 
   async #run(): Promise<void> {
     while (this.#failure === undefined && this.#hasWork()) {
+      if (this.#interlude !== undefined) {
+        const { run } = this.#interlude;
+        this.#interlude = undefined;
+        await run();
+        continue;
+      }
       const batch = this.#takeBatch();
       const limit = batch.length > 0 ? BUSY_GARBAGE_LIMIT : IDLE_GARBAGE_LIMIT;
       const changes = batch.map((queued) => queued.change);
@@ -161,7 +204,8 @@ export class LogWriter {
   }
 
   #hasWork(): boolean {
-    return this.#queue.length > 0 || (!this.#stopping && !this.#garbage.isEmpty);
+    if (this.#interlude !== undefined || this.#queue.length > 0) return true;
+    return !this.#stopping && !this.#garbage.isEmpty;
   }
 
   #takeBatch(): QueuedChange[] {
@@ -177,16 +221,10 @@ export class LogWriter {
 
   /** Returns what went wrong; a batch that never settles is given up after the watchdog's time. */
   async #commit(change: EnvironmentChange): Promise<Error | undefined> {
-    const { clock, watchdogMs, file } = this.#options;
+    const { clock, watchdogMs } = this.#options;
     return new Promise((resolve) => {
       const cancel = clock.after(watchdogMs, () => {
-        resolve(
-          new StorageFault("writeStalled", {
-            file,
-            problem: `a write has not finished within ${watchdogMs} ms`,
-            remedy: "check the disk, then start the node again: nothing after this write was acknowledged",
-          }),
-        );
+        resolve(this.#stalled());
       });
       this.#options.commit(change).then(
         () => {
@@ -198,6 +236,14 @@ export class LogWriter {
           resolve(this.#writeFailed(await this.#causeOf(error)));
         },
       );
+    });
+  }
+
+  #stalled(): StorageFault {
+    return new StorageFault("writeStalled", {
+      file: this.#options.file,
+      problem: `a write has not finished within ${this.#options.watchdogMs} ms`,
+      remedy: "check the disk, then start the node again: nothing after this write was acknowledged",
     });
   }
 

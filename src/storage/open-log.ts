@@ -1,6 +1,6 @@
 // Opens the folder of a log: takes its lock, begins a log where there is none, checks the one that is there.
 
-import { access, rename, rm } from "node:fs/promises";
+import { access, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import { newHardState } from "../core/messages.js";
@@ -11,7 +11,14 @@ import type { LogPosition } from "./batch-plan.js";
 import { LogEnvironment } from "./environment.js";
 import { FolderLock } from "./folder-lock.js";
 import { initialRecords, type LoadedLog, type LogIdentity, loadLog, startRecords } from "./load-log.js";
-import { makeFolderDurable, syncFile, syncFolder } from "./storage-files.js";
+import {
+  LOG_FILE,
+  makeFolderDurable,
+  NEW_LOG_ENDING,
+  NEW_LOG_PREFIX,
+  syncFile,
+  syncFolder,
+} from "./storage-files.js";
 
 export interface LogFolder {
   readonly dir: string;
@@ -27,9 +34,7 @@ export interface OpenedLog {
   readonly loaded: LoadedLog;
 }
 
-const LOG_FILE = "raft.mdb";
-/** A new environment is complete before it gets its name. */
-const NEW_LOG_FILE = "raft-new.mdb";
+const NEW_LOG_FILE = `${NEW_LOG_PREFIX}${NEW_LOG_ENDING}`;
 const BOOTSTRAP_POSITION: LogPosition = { index: 1n, term: 1n };
 const BLANK_POSITION: LogPosition = { index: 0n, term: 0n };
 const MAX_CLUSTER_ID_BYTES = 256;
@@ -51,6 +56,7 @@ export async function openLogFolder(folder: LogFolder): Promise<OpenedLog> {
 async function openLocked(folder: LogFolder, lock: FolderLock): Promise<OpenedLog> {
   const identity = { clusterId: folder.clusterId, nodeId: folder.nodeId };
   const file = join(folder.dir, LOG_FILE);
+  await removeUnfinished(folder.dir);
   if (!(await exists(file))) await createLog(folder.dir, identity, folder.bootstrap);
   const loaded = await loadLog(file, identity);
   const environment = LogEnvironment.open(file);
@@ -68,6 +74,13 @@ async function openLocked(folder: LogFolder, lock: FolderLock): Promise<OpenedLo
   }
 }
 
+/** A crash while a log was made or compacted leaves a file that never got its name. */
+async function removeUnfinished(dir: string): Promise<void> {
+  for (const name of await readdir(dir)) {
+    if (name.startsWith(NEW_LOG_PREFIX)) await rm(join(dir, name), { force: true });
+  }
+}
+
 /** Under another name until it is complete: a file by the right name is never half made. */
 async function createLog(
   dir: string,
@@ -75,8 +88,6 @@ async function createLog(
   bootstrap: MembershipRecord | undefined,
 ): Promise<void> {
   const file = join(dir, NEW_LOG_FILE);
-  await rm(file, { force: true });
-  await rm(`${file}-lock`, { force: true });
   const environment = LogEnvironment.open(file);
   try {
     const start = startOf(bootstrap);

@@ -3,6 +3,11 @@
 import { mkdir, open } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 
+export const LOG_FILE = "raft.mdb";
+/** A log that is being made is complete before it gets its name. One may be left by a crash: it is of no use. */
+export const NEW_LOG_PREFIX = "raft-new";
+export const NEW_LOG_ENDING = ".mdb";
+
 /** Flushes the entries of a folder, so that files created, renamed or removed in it stay so. */
 export async function syncFolder(folder: string): Promise<void> {
   // Windows cannot open folders; its file systems order metadata by themselves.
