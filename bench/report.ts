@@ -5,10 +5,15 @@ export type Params = Readonly<Record<string, string | number | boolean>>;
 
 export type Report = (name: string, value: number, unit: string, params?: Params) => void;
 
+/** What was chosen on the command line, or the defaults. */
+export type Options = Readonly<Record<string, number>>;
+
 /** One benchmark: measures and reports; `note` says in words what is not a figure. */
 export interface Benchmark {
   readonly title: string;
-  run(report: Report, note: (text: string) => void): Promise<void> | void;
+  /** Numbers that may be given as `--name N`. */
+  readonly options?: Readonly<Record<string, { readonly text: string; readonly default: number }>>;
+  run(report: Report, note: (text: string) => void, options: Options): Promise<void> | void;
 }
 
 export function jsonReport(benchmark: string): Report {

@@ -18,6 +18,8 @@ try {
     outfile: bundle,
     bundle: true,
     packages: "external",
+    // The compiler is pointed to its types by a path, which the bundler would follow too.
+    external: ["lmdb"],
     platform: "node",
     format: "esm",
     target: "node20",

@@ -7,11 +7,14 @@ import { createServer } from "node:net";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
-import type { ConnectRouter } from "@connectrpc/connect";
+import { type ConnectRouter, createConnectRouter } from "@connectrpc/connect";
 import { DEFAULT_CONFIG } from "./core/config.js";
 import type { NodeId } from "./core/types.js";
+import { DiskProbe } from "./embed/disk-probe.js";
 import { EventLoopDelay } from "./embed/event-loop-delay.js";
+import { operatorHandler } from "./embed/operator-http.js";
 import { ConnectDialer } from "./embed/peer-dialer.js";
+import { prometheusText } from "./embed/prometheus.js";
 import { Certificates, requireLoopback, serverTls, type TlsOptions } from "./embed/tls.js";
 import { ConfStateSchema } from "./gen/eraftpb_pb.js";
 import { type MembershipRecord, MembershipRecordSchema } from "./gen/records_pb.js";
@@ -25,10 +28,13 @@ import { formatAddress, type HostAndPort, splitAddress } from "./services/addres
 import { adminRoutes } from "./services/admin-service.js";
 import type { CallBudgetLimits } from "./services/call-budget.js";
 import { toConnectError } from "./services/connect-errors.js";
+import { healthRoutes } from "./services/health-service.js";
 import { LeaderCalls } from "./services/leader-calls.js";
 import { metricsRoutes } from "./services/metrics-service.js";
+import type { PrometheusText } from "./services/prometheus-text.js";
+import { Readiness } from "./services/readiness.js";
 import { FolderLock } from "./storage/folder-lock.js";
-import { LmdbStorage } from "./storage/lmdb-storage.js";
+import { LmdbStorage, type LmdbStorageStats } from "./storage/lmdb-storage.js";
 import { SnapshotFiles } from "./storage/snapshot-files.js";
 import { makeFolderDurable } from "./storage/storage-files.js";
 import { type ConnectPeerTransport, createConnectTransport } from "./transport/connect-transport.js";
@@ -68,6 +74,8 @@ export interface EmbedOptions<M extends StateMachine> {
   readonly stateDir?: string | undefined;
   /** Further services, on both listeners; RaftAdminService and RaftMetricsService are there already. */
   readonly routes?: ((context: EmbedContext<M>) => (router: ConnectRouter) => void) | undefined;
+  /** What `/metrics` shows besides everything that the node counts by itself. */
+  readonly prometheus?: ((stateMachine: M) => (text: PrometheusText) => void) | undefined;
   readonly logger?: Logger | undefined;
   readonly tickIntervalMs?: number | undefined;
   readonly raft?: RaftOptions | undefined;
@@ -87,6 +95,8 @@ export interface EmbedMetricsView {
   readonly node: NodeMetricsView;
   /** Per peer and RPC; its type says which of etcd's names stands for what. */
   readonly transport: TransportMetricsView;
+  /** The log's file and its writer; each batch is one fsync. */
+  readonly log: LmdbStorageStats;
   /** How much later than due a timer of this process fired, sampled every 50 ms. */
   readonly eventLoopDelay: HistogramView;
 }
@@ -224,14 +234,22 @@ async function start<M extends StateMachine>(
   const metrics = (): EmbedMetricsView => ({
     node: node.metrics,
     transport: peers?.transport.metrics() ?? NOTHING_SENT,
+    log: log.stats(),
     eventLoopDelay: eventLoopDelay.view(),
   });
+  const more = options.prometheus?.(stateMachine);
+  const scrape = () => prometheusText({ status: node.status(), metrics: metrics(), version, more });
   const context: EmbedContext<M> = { node, stateMachine, calls, logger, metrics };
+  const version = packageVersion();
+  const diskProbe = new DiskProbe(dataDir, clock);
+  const readiness = new Readiness({ node, probeDisk: () => diskProbe.probe() });
   const mounts = [
     adminRoutes({ node, calls }),
-    metricsRoutes({ node, calls, version: packageVersion() }),
+    metricsRoutes({ node, calls, version }),
     ...(options.routes === undefined ? [] : [options.routes(context)]),
   ];
+  const services = serviceNames(mounts);
+  mounts.push(healthRoutes({ readiness, calls, clock, services: () => services }));
   const clientRoutes = (router: ConnectRouter) => {
     for (const mount of mounts) mount(router);
   };
@@ -260,7 +278,14 @@ async function start<M extends StateMachine>(
   });
   listeners.push(http2);
   const http1 =
-    options.http && (await listenHttp1({ ...options.http, ...serverOptions, tls, routes: clientRoutes }));
+    options.http &&
+    (await listenHttp1({
+      ...options.http,
+      ...serverOptions,
+      tls,
+      routes: clientRoutes,
+      fallback: operatorHandler({ node, readiness, version, metrics: scrape }, logger),
+    }));
   if (http1 !== undefined) listeners.push(http1);
 
   certificates?.onRenewed((material) => {
@@ -283,6 +308,13 @@ async function start<M extends StateMachine>(
       return closing;
     },
   };
+}
+
+/** Of everything that these mount. */
+function serviceNames(mounts: readonly ((router: ConnectRouter) => void)[]): readonly string[] {
+  const router = createConnectRouter();
+  for (const mount of mounts) mount(router);
+  return [...new Set(router.handlers.map(({ service }) => service.typeName))];
 }
 
 function peerRoutes<M extends StateMachine>(
@@ -415,8 +447,13 @@ function adviseThreads(logger: Logger): void {
   );
 }
 
+/** Unknown where this code was bundled into a program of its own. */
 function packageVersion(): string {
-  const manifest: unknown = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
-  const isNamed = typeof manifest === "object" && manifest !== null && "version" in manifest;
-  return isNamed ? String(manifest.version) : "unknown";
+  try {
+    const manifest: unknown = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
+    const isNamed = typeof manifest === "object" && manifest !== null && "version" in manifest;
+    return isNamed ? String(manifest.version) : "unknown";
+  } catch {
+    return "unknown";
+  }
 }

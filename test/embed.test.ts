@@ -70,8 +70,9 @@ describe("a node by one call", () => {
   test("tells what it counted: the runtime, every peer and RPC, and how late its timers are", async () => {
     const embedded = await embed({ dataDir: temporaryFolder() });
     await say(embedded, "word");
-    const { node, transport, eventLoopDelay } = embedded.metrics();
+    const { node, transport, log, eventLoopDelay } = embedded.metrics();
     expect(node.counters.proposalsApplied).toBe(1);
+    expect(log.batches).toBeGreaterThan(0);
     expect(transport).toEqual({ peers: [], received: [], refusedAtTheDoor: {} });
     expect(eventLoopDelay.counts).toHaveLength(eventLoopDelay.boundsMs.length + 1);
   });

@@ -1,0 +1,200 @@
+// What one embedded node costs and gives: real processes with LMDB and real sockets on the loopback. Writes at several
+// depths, the loss of a leader, a follower that is slow, and a snapshot to a new node while writes go on.
+
+import type { Latencies } from "./node/calls.js";
+import { BenchCluster, type BenchNode, sleep, until } from "./node/cluster.js";
+import { quantile } from "./node/load.js";
+import { yardsticks } from "./node/yardsticks.js";
+import type { Benchmark, Options, Report } from "./report.js";
+
+const BYTES = 256;
+const DEPTHS = [1, 64, 256, 1_024];
+const ELECTION_TIMEOUT_MS = 1_000;
+const WARM_UP_MS = 1_000;
+const MIB = 1024 * 1024;
+const STEADY_DEPTH = 64;
+
+export const node: Benchmark = {
+  title: "embedded nodes in processes of their own: LMDB, HTTP/2 on the loopback, proposals of 256 bytes",
+  options: {
+    seconds: { text: "how long each load is measured", default: 5 },
+    kills: { text: "leaders that are killed", default: 20 },
+    "snapshot-mib": { text: "size of the state that a new node is given", default: 256 },
+  },
+  async run(report, note, options) {
+    await yardsticks(report);
+    for (const size of [1, 3, 5]) await writes(size, report, note, options);
+    await failover(report, note, options);
+    await slowFollower(report, options);
+    await snapshot(report, note, options);
+  },
+};
+
+async function writes(
+  size: number,
+  report: Report,
+  note: (text: string) => void,
+  options: Options,
+): Promise<void> {
+  await BenchCluster.with(size, {}, async (cluster) => {
+    const leader = await cluster.leader();
+    await measure(leader, STEADY_DEPTH, WARM_UP_MS);
+    for (const inFlight of DEPTHS) {
+      const params = { nodes: size, inFlight, bytes: BYTES };
+      const nodes = [leader, ...cluster.others(leader)];
+      const before = await Promise.all(nodes.map((one) => one.call("counts", {})));
+      const load = await measure(leader, inFlight, seconds(options));
+      const after = await Promise.all(nodes.map((one) => one.call("counts", {})));
+      reportLatencies(report, "write", load, params);
+      if (load.failures > 0) note(`${load.failures} proposals failed with ${JSON.stringify(params)}`);
+      const [cpu, fsyncs, rpcs] = (["cpuSeconds", "fsyncs", "rpcs"] as const).map((name) =>
+        after.map((counts, at) => counts[name] - (before[at]?.[name] ?? 0)),
+      );
+      const per1000 = (value: number | undefined): number => ((value ?? Number.NaN) * 1_000) / load.ops;
+      report("leader-fsyncs-per-1000-ops", per1000(fsyncs?.[0]), "", params);
+      if (size > 1) {
+        report("follower-fsyncs-per-1000-ops", per1000(mean(fsyncs?.slice(1))), "", params);
+        report("leader-rpcs-per-1000-ops", per1000(rpcs?.[0]), "", params);
+        report("all-rpcs-per-1000-ops", per1000(sum(rpcs)), "", params);
+        report("follower-cpu-seconds-per-1000-ops", per1000(mean(cpu?.slice(1))), "s", params);
+      }
+      report("leader-cpu-seconds-per-1000-ops", per1000(cpu?.[0]), "s", params);
+      report("leader-cpu-share", (cpu?.[0] ?? Number.NaN) / load.seconds, "cores", params);
+    }
+  });
+}
+
+/** From the SIGKILL of the leader until another node has applied a proposal. */
+async function failover(report: Report, note: (text: string) => void, options: Options): Promise<void> {
+  const tookMs = await BenchCluster.with(3, { durableState: false }, async (cluster) => {
+    const all: number[] = [];
+    for (let kill = 0; kill < (options["kills"] ?? 0); kill += 1) {
+      const leader = await cluster.leader();
+      const survivors = cluster.others(leader);
+      await measure(leader, STEADY_DEPTH, 100);
+      for (const survivor of survivors) await cluster.caughtUp(survivor, leader);
+      const waiting = survivors.map((one) => one.call("proposeWhenLeading", {}));
+      const startedMs = performance.now();
+      const gone = leader.kill();
+      await Promise.any(
+        waiting.map(async (wait) => ((await wait) ? true : Promise.reject(new Error("gave up")))),
+      );
+      all.push(performance.now() - startedMs);
+      await Promise.all(survivors.map((one) => one.call("giveUp", {})));
+      await Promise.all([gone, ...waiting]);
+      const again = await cluster.start(leader.id);
+      await cluster.caughtUp(again, await cluster.leader());
+    }
+    return Float64Array.from(all).sort();
+  });
+  if (tookMs.length === 0) return note("no leader was killed");
+  const params = { nodes: 3, kills: tookMs.length, electionTimeoutMs: ELECTION_TIMEOUT_MS };
+  report("failover-p50", quantile(tookMs, 0.5), "ms", params);
+  report("failover-p99", quantile(tookMs, 0.99), "ms", params);
+  report("failover-max", tookMs.at(-1) ?? Number.NaN, "ms", params);
+  report("failover-p99-in-election-timeouts", quantile(tookMs, 0.99) / ELECTION_TIMEOUT_MS, "x", params);
+}
+
+/** A follower that runs for 10 of every 100 ms: what it costs the others, and the leader's memory. */
+async function slowFollower(report: Report, options: Options): Promise<void> {
+  await BenchCluster.with(3, {}, async (cluster) => {
+    const leader = await cluster.leader();
+    const [slow] = cluster.others(leader);
+    if (slow === undefined) return;
+    const params = { nodes: 3, inFlight: STEADY_DEPTH, bytes: BYTES };
+    await measure(leader, STEADY_DEPTH, WARM_UP_MS);
+    await leader.call("peakRss", {});
+    const undisturbed = await measure(leader, STEADY_DEPTH, seconds(options));
+    const usualRss = await leader.call("peakRss", {});
+    const throttle = startThrottling(slow);
+    const disturbed = await measure(leader, STEADY_DEPTH, seconds(options));
+    throttle.stop();
+    const startedMs = performance.now();
+    await cluster.caughtUp(slow, leader);
+    report("slow-follower-catch-up", performance.now() - startedMs, "ms", params);
+    reportLatencies(report, "beside-no-slow-follower", undisturbed, params);
+    reportLatencies(report, "beside-slow-follower", disturbed, params);
+    report(
+      "slow-follower-leader-rss-growth",
+      ((await leader.call("peakRss", {})) - usualRss) / MIB,
+      "MiB",
+      params,
+    );
+  });
+}
+
+function startThrottling(slow: BenchNode): { stop(): void } {
+  slow.signal("SIGSTOP");
+  const timer = setInterval(() => {
+    slow.signal("SIGCONT");
+    setTimeout(() => {
+      if (!stopped) slow.signal("SIGSTOP");
+    }, 10);
+  }, 100);
+  let stopped = false;
+  return {
+    stop: () => {
+      stopped = true;
+      clearInterval(timer);
+      slow.signal("SIGCONT");
+    },
+  };
+}
+
+/** A node without data joins while writes go on. */
+async function snapshot(report: Report, note: (text: string) => void, options: Options): Promise<void> {
+  const mib = options["snapshot-mib"] ?? 0;
+  if (mib === 0) return note("no snapshot was sent");
+  await BenchCluster.with(3, { stateBytes: mib * MIB }, async (cluster) => {
+    const leader = await cluster.leader();
+    const params = { nodes: 3, inFlight: STEADY_DEPTH, snapshotMib: mib };
+    // The log is cut after 10,000 entries; only then does a new node need a snapshot.
+    await leader.call("startLoad", { inFlight: 256, bytes: BYTES });
+    await until("a log that was cut", async () => (await leader.call("position", {})).applied > 20_000);
+    await leader.call("endLoad", {});
+    const undisturbed = await measure(leader, STEADY_DEPTH, seconds(options));
+    const learner = await cluster.startSpare();
+    const before = [(await leader.call("counts", {})).rssBytes, (await learner.call("counts", {})).rssBytes];
+    for (const one of [leader, learner]) await one.call("peakRss", {});
+    await leader.call("startLoad", { inFlight: STEADY_DEPTH, bytes: BYTES });
+    const startedMs = performance.now();
+    await leader.call("addLearner", { id: learner.id, address: learner.address });
+    await cluster.caughtUp(learner, leader);
+    const tookMs = performance.now() - startedMs;
+    const disturbed = await leader.call("endLoad", {});
+    report("snapshot-seconds", tookMs / 1_000, "s", params);
+    report("snapshot-mib-per-second", (mib * 1_000) / tookMs, "MiB/s", params);
+    reportLatencies(report, "without-snapshot", undisturbed, params);
+    reportLatencies(report, "during-snapshot", disturbed, params);
+    report("snapshot-p99-times-undisturbed", disturbed.p99Ms / undisturbed.p99Ms, "x", params);
+    for (const [at, [name, one]] of Object.entries({ leader, learner }).entries()) {
+      const growth = (await one.call("peakRss", {})) - (before[at] ?? Number.NaN);
+      report(`snapshot-${name}-rss-growth`, growth / MIB, "MiB", params);
+    }
+  });
+}
+
+async function measure(leader: BenchNode, inFlight: number, ms: number): Promise<Latencies> {
+  await leader.call("startLoad", { inFlight, bytes: BYTES });
+  await sleep(ms);
+  return leader.call("endLoad", {});
+}
+
+function reportLatencies(report: Report, name: string, load: Latencies, params: Parameters<Report>[3]): void {
+  report(`${name}-ops-per-second`, load.ops / load.seconds, "1/s", params);
+  report(`${name}-p50`, load.p50Ms, "ms", params);
+  report(`${name}-p99`, load.p99Ms, "ms", params);
+  report(`${name}-max`, load.maxMs, "ms", params);
+}
+
+function seconds(options: Options): number {
+  return (options["seconds"] ?? 1) * 1_000;
+}
+
+function sum(values: readonly number[] = []): number {
+  return values.reduce((total, value) => total + value, 0);
+}
+
+function mean(values: readonly number[] = []): number {
+  return sum(values) / values.length;
+}
