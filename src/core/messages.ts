@@ -112,7 +112,44 @@ export function copySnapshot(snapshot: Snapshot): Snapshot {
 
 /** A copy of bytes that somebody else holds: he may write over them, or they are a window on a larger buffer. */
 export function ownBytes(bytes: Uint8Array): Uint8Array {
-  return bytes.length === 0 ? NO_BYTES : bytes.slice();
+  // Not `slice`: that of a Node Buffer, which is a Uint8Array too, copies nothing.
+  return bytes.length === 0 ? NO_BYTES : new Uint8Array(bytes);
+}
+
+/** So little memory is kept alive by an entry that outlives its neighbours. */
+const PIECE_BYTES = 8 * 1024;
+
+/**
+ * Copies the bytes of many entries into few pieces of memory: an allocation for each would cost more than everything
+ * else that happens to a small one. What is larger than half a piece gets one of its own.
+ */
+export class EntryBytes {
+  #piece = NO_BYTES;
+  #used = 0;
+  #left = 0;
+
+  /** `entries` are those that will be copied. */
+  constructor(entries: Iterable<{ readonly data: Uint8Array; readonly context: Uint8Array }>) {
+    for (const { data, context } of entries) this.#left += shared(data) + shared(context);
+  }
+
+  own(bytes: Uint8Array): Uint8Array {
+    const { length } = bytes;
+    if (shared(bytes) === 0) return ownBytes(bytes);
+    if (this.#used + length > this.#piece.length) {
+      this.#piece = new Uint8Array(Math.max(Math.min(this.#left, PIECE_BYTES), length));
+      this.#used = 0;
+    }
+    const copy = this.#piece.subarray(this.#used, this.#used + length);
+    copy.set(bytes);
+    this.#used += length;
+    this.#left -= length;
+    return copy;
+  }
+}
+
+function shared({ length }: Uint8Array): number {
+  return length > PIECE_BYTES / 2 ? 0 : length;
 }
 
 /**
@@ -120,16 +157,20 @@ export function ownBytes(bytes: Uint8Array): Uint8Array {
  * that is frozen already comes from a RawNode and is shared as it is.
  */
 export function frozenEntry(entry: Entry): Entry {
-  if (Object.isFrozen(entry)) return entry;
-  const { entryType, term, index, data, context } = entry;
-  return Object.freeze(newEntry(entryType, term, index, ownBytes(data), ownBytes(context)));
+  return Object.isFrozen(entry) ? entry : frozenCopy(entry, new EntryBytes([entry]));
+}
+
+function frozenCopy({ entryType, term, index, data, context }: Entry, bytes: EntryBytes): Entry {
+  return Object.freeze(newEntry(entryType, term, index, bytes.own(data), bytes.own(context)));
 }
 
 /** A message of which the core may keep what it likes: its maker may do with his as he pleases. */
 export function ownMessage(message: Message): Message {
   const { entries, context } = message;
   if (context.length === 0 && entries.every(isFrozen)) return message;
-  return { ...message, entries: entries.map(frozenEntry), context: ownBytes(context) };
+  const bytes = new EntryBytes(entries.filter((entry) => !isFrozen(entry)));
+  const own = entries.map((entry) => (isFrozen(entry) ? entry : frozenCopy(entry, bytes)));
+  return { ...message, entries: own, context: ownBytes(context) };
 }
 
 function isFrozen(entry: Entry): boolean {

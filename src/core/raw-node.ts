@@ -21,6 +21,7 @@ import type { EntryId } from "./log/raft-log.js";
 import type { GetEntriesContext, Storage } from "./log/storage.js";
 import {
   copySnapshot,
+  EntryBytes,
   entriesSize,
   NO_BYTES,
   newEntry,
@@ -123,8 +124,9 @@ export class RawNode {
   proposeBatch(proposals: readonly Proposal[]): StepOutcome {
     const message = newMessage(MessageType.MsgPropose, NO_NODE);
     message.from = this.raft.id;
+    const bytes = new EntryBytes(proposals);
     message.entries = proposals.map(({ context, data }) =>
-      newEntry(EntryType.EntryNormal, 0n, 0n, ownBytes(data), ownBytes(context)),
+      newEntry(EntryType.EntryNormal, 0n, 0n, bytes.own(data), bytes.own(context)),
     );
     return step(this.raft, message);
   }

@@ -175,6 +175,37 @@ describe("what went in", () => {
   });
 });
 
+describe("bytes that went in", () => {
+  const alone = () => {
+    const network = Network.ofSize(1);
+    network.campaign(1);
+    return { network, node: network.node(1) };
+  };
+
+  test("as a Buffer of Node are copied too, although its slice is a window", () => {
+    const { network, node } = alone();
+    const mine = Buffer.from("mine");
+    const large = Buffer.alloc(10_000, "l");
+    node.act((raw) => raw.proposeBatch([{ context: Buffer.from("about"), data: mine }]));
+    node.act((raw) => raw.propose(bytes(""), large));
+    mine.fill(0);
+    large.fill(0);
+    network.settle();
+    expect(node.committedData()).toEqual(["mine", "l".repeat(10_000)]);
+  });
+
+  test("of any size come out as they went in, side by side", () => {
+    const { network, node } = alone();
+    const sizes = [1, 8_191, 4_096, 4_097, 100, 8_192, 4_000, 4_000, 300, 20_000, 1];
+    const texts = sizes.map((size, at) => String.fromCharCode(97 + at).repeat(size));
+    node.act((raw) =>
+      raw.proposeBatch(texts.map((each, at) => ({ context: bytes(`${at}`), data: bytes(each) }))),
+    );
+    network.settle();
+    expect(node.committedData()).toEqual(texts);
+  });
+});
+
 describe("what the storage keeps for itself", () => {
   test("is not handed out: emptying what was committed leaves its entries", () => {
     const kept = [newNormalEntry(1n, 1n), newNormalEntry(1n, 2n)];
