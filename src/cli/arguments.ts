@@ -73,6 +73,11 @@ export function parseNodeId(text: string): bigint {
   return id;
 }
 
+export function parseClusterId(text: string): string {
+  if (/^[A-Za-z0-9._-]{1,64}$/.test(text)) return text;
+  throw new InvalidArgumentError('It must be 1 to 64 letters, digits, ".", "_" or "-".');
+}
+
 /** A position in the log. */
 export function parseIndex(text: string): bigint {
   const index = /^\d{1,20}$/.test(text) ? BigInt(text) : MAX_UINT64 + 1n;

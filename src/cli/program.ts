@@ -14,6 +14,7 @@ import { logCommand } from "./commands/log.js";
 import { logLevelCommand } from "./commands/log-level.js";
 import { memberCommand } from "./commands/member.js";
 import { putCommand } from "./commands/put.js";
+import { recoverCommand } from "./commands/recover.js";
 import { startCommand } from "./commands/start.js";
 import { statusCommand } from "./commands/status.js";
 import { CommandError, EXIT_STATUS_HELP, ExitStatus } from "./exit-status.js";
@@ -59,6 +60,7 @@ function createProgram(output: Output, end: (status: ExitStatus) => void): Comma
   program.commandsGroup("Repair:");
   program.addCommand(doctorCommand(output, end));
   program.addCommand(logCommand(output, end));
+  program.addCommand(recoverCommand(output));
   inEveryCommand(program, (command) => {
     command.exitOverride();
     command.helpCommand(false);

@@ -74,6 +74,11 @@ export interface IndexRange {
   readonly to?: LogIndex | undefined;
 }
 
+export interface InspectOptions {
+  /** The caller keeps the folder locked: nobody writes. */
+  readonly exclusive?: boolean | undefined;
+}
+
 const LOG_FILE = "raft.mdb";
 const LARGEST_INDEX = 2n ** 64n - 1n;
 /** A running node writes the two meta pages in turn; between two looks at them they may not fit together. */
@@ -97,9 +102,9 @@ export class LogInspector {
    * @param path the data folder of a node, the folder of its log, or the log's file.
    * @throws StorageFault when the file is missing or its first pages make no sense: then nothing can be read.
    */
-  static async open(path: string): Promise<LogInspector> {
+  static async open(path: string, options: InspectOptions = {}): Promise<LogInspector> {
     const file = findLogFile(path);
-    const holder = await findHolder(dirname(file));
+    const holder = options.exclusive === true ? undefined : await findHolder(dirname(file));
     const unpin = holder === undefined ? async () => {} : pinPages(file);
     try {
       const lmdb = openBetweenWrites(file, holder !== undefined);

@@ -221,7 +221,7 @@ function inconsistent(file: string, key: string, problem: string): StorageFault 
   return new StorageFault("inconsistent", { file, key, problem, remedy: REBUILD_REMEDY });
 }
 
-function encodeIdentity(identity: LogIdentity): Uint8Array {
+export function encodeIdentity(identity: LogIdentity): Uint8Array {
   return Buffer.concat([encodeIndex(identity.nodeId), Buffer.from(identity.clusterId)]);
 }
 

@@ -203,7 +203,10 @@ describe("what is refused says why", () => {
       ["start", "--id", "1", "--cluster-id", "c", "--data", "d", "--join", "--members", "1=a:1"],
       /cannot be used with/,
     ],
-    [["start", "--id", "1", "--cluster-id", "c d", "--data", "d", "--join"], /cluster id "c d" must be/],
+    [
+      ["start", "--id", "1", "--cluster-id", "c d", "--data", "d", "--join"],
+      /--cluster-id.*'c d' is invalid.*1 to 64 letters/,
+    ],
     [
       ["start", "--id", "4", "--cluster-id", "c", "--data", "d", "--members", "1=a:1"],
       /members names 1 but not this node, 4/,

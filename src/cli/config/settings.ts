@@ -4,7 +4,7 @@
 import { InvalidArgumentError } from "commander";
 import { DEFAULT_COMPACTION, DEFAULT_TICK_INTERVAL_MS } from "../../node/options.js";
 import { DEFAULT_PLACEMENT_LIMITS } from "../../placement/config.js";
-import { parseCount, parseHostPort, parseMembers, parseNodeId } from "../arguments.js";
+import { parseClusterId, parseCount, parseHostPort, parseMembers, parseNodeId } from "../arguments.js";
 
 export interface Setting<Value> {
   /** In the file, and as `--key`. */
@@ -43,7 +43,7 @@ export const SETTINGS = {
     takes: "name",
     describe: "nodes of other clusters are refused: 1 to 64 letters, digits, . _ -",
     without: "required",
-    parse: (text) => text,
+    parse: parseClusterId,
   }),
   data: setting({
     key: "data",
