@@ -65,6 +65,15 @@ export function parseMembers(text: string): ReadonlyMap<bigint, string> {
   return rethrowAsUsage(() => parsePeers(text));
 }
 
+/** `4=host:port`: one of them. */
+export function parseMember(text: string): readonly [bigint, string] {
+  const [member, ...more] = parseMembers(text);
+  if (member === undefined || more.length > 0) {
+    throw new InvalidArgumentError("It must be one id=host:port, as in 4=127.0.0.1:7004.");
+  }
+  return member;
+}
+
 export function parseNodeId(text: string): bigint {
   if (!/^\d{1,20}$/.test(text)) throw new InvalidArgumentError("A node id is a whole number of at least 1.");
   const id = BigInt(text);

@@ -4,6 +4,7 @@
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { clusterCommand } from "./commands/cluster.js";
+import { completionCommand } from "./commands/completion.js";
 import { deleteCommand } from "./commands/delete.js";
 import { demoCommand } from "./commands/demo.js";
 import { doctorCommand } from "./commands/doctor.js";
@@ -61,6 +62,8 @@ function createProgram(output: Output, end: (status: ExitStatus) => void): Comma
   program.addCommand(doctorCommand(output, end));
   program.addCommand(logCommand(output, end));
   program.addCommand(recoverCommand(output));
+  program.commandsGroup("Other:");
+  program.addCommand(completionCommand(output));
   inEveryCommand(program, (command) => {
     command.exitOverride();
     command.helpCommand(false);

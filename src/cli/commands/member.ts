@@ -1,20 +1,37 @@
 // `placement-center member`: who belongs to the cluster, and changes of that.
 
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import type { ClusterMembers } from "../../placement/client.js";
-import { addClientOptions, type ClientOptions, parseHostPort, parseNodeId } from "../arguments.js";
+import {
+  addClientOptions,
+  type ClientOptions,
+  parseCount,
+  parseHostPort,
+  parseMember,
+  parseNodeId,
+} from "../arguments.js";
 import { withClient } from "../client-session.js";
+import { replaceMember } from "../member-replace.js";
 import { formatTable, type Output, toJsonLine } from "../output.js";
+import { progressOn } from "../progress.js";
 
 interface ForceOptions extends ClientOptions {
   readonly force?: boolean;
 }
 
+interface ReplaceOptions extends ClientOptions {
+  readonly with: readonly [bigint, string];
+  readonly waitMs: number;
+}
+
+const DEFAULT_WAIT_MS = 600_000;
+const MAX_WAIT_MS = 86_400_000;
+
 export function memberCommand(output: Output): Command {
   const show = (membership: ClusterMembers, options: ClientOptions): void => {
     for (const line of options.json ? [toJson(membership)] : toTable(membership)) output.line(line);
   };
-  const command = new Command("member").summary("list, add, promote and remove members");
+  const command = new Command("member").summary("list, add, promote, remove and replace members");
   command
     .command("list")
     .description("Show the members, as the node that answers first has applied them.")
@@ -49,6 +66,40 @@ export function memberCommand(output: Output): Command {
     .action(async (id: bigint, options: ForceOptions) => {
       const force = options.force ?? false;
       const membership = await withClient(options, (client) => client.remove(id, { force }));
+      show(membership, options);
+    });
+  command
+    .command("replace")
+    .description(
+      "Replace a member by a new node: it learns, then votes, then the old one is removed. If this is cut short, repeat it. Start the new node with --join first.",
+    )
+    .argument("<id>", "of the node that goes; it may be dead", parseNodeId)
+    .requiredOption(
+      "--with <id=host:port>",
+      "the new node: an id that no node of this cluster ever had",
+      parseMember,
+    )
+    .addOption(
+      new Option("--wait-ms <milliseconds>", "how long the new node may take to catch up")
+        .default(DEFAULT_WAIT_MS)
+        .argParser((text: string) => parseCount(text, 0, MAX_WAIT_MS)),
+    )
+    .action(async (oldId: bigint, options: ReplaceOptions) => {
+      const progress = progressOn();
+      const [newId, address] = options.with;
+      const membership = await withClient(options, (client) =>
+        replaceMember(
+          client,
+          { oldId, newId, address, waitMs: options.waitMs },
+          {
+            done: (step) => {
+              progress.clear();
+              output.note(step);
+            },
+            waiting: (what) => progress.show(`waiting: ${what}`),
+          },
+        ),
+      ).finally(() => progress.clear());
       show(membership, options);
     });
   for (const child of command.commands) addClientOptions(child);
