@@ -108,6 +108,7 @@ export {
   type ServiceReason,
   toConnectError,
 } from "./services/connect-errors.js";
+export { type HealthRoutesOptions, healthRoutes } from "./services/health-service.js";
 export {
   type ForwardOptions,
   LeaderCalls,
@@ -117,6 +118,13 @@ export {
   type ReadLevel,
 } from "./services/leader-calls.js";
 export { type MetricsRoutesOptions, metricsRoutes } from "./services/metrics-service.js";
+export { type HistogramValues, type Labels, PrometheusText } from "./services/prometheus-text.js";
+export {
+  Readiness,
+  type ReadinessCheck,
+  type ReadinessOptions,
+  type ReadinessReport,
+} from "./services/readiness.js";
 export { LmdbStorage, type LmdbStorageOptions } from "./storage/lmdb-storage.js";
 export { SnapshotFiles, type SnapshotFilesOptions } from "./storage/snapshot-files.js";
 export { StorageFault, type StorageFaultCode } from "./storage/storage-fault.js";

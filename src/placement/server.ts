@@ -3,6 +3,7 @@
 import { type EmbeddedNode, embedRaftNode } from "../embed.js";
 import type { HostAndPort } from "../services/address.js";
 import { checkPlacementConfig, type PlacementConfig } from "./config.js";
+import { kvMetrics } from "./kv/kv-metrics.js";
 import { kvRoutes } from "./kv/kv-service.js";
 import { KvStateMachine } from "./kv/kv-state-machine.js";
 
@@ -41,6 +42,7 @@ export async function startPlacementCenter(config: PlacementConfig): Promise<Pla
         logger,
         history: { maxRevisions: limits.historyRevisions, maxBytes: limits.historyBytes },
       }),
+    prometheus: kvMetrics,
     routes: ({ node, stateMachine, calls }) =>
       kvRoutes({ node, calls, machine: stateMachine, maxValueBytes: limits.maxValueBytes }),
     nodeLimits: {

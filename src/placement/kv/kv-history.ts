@@ -64,6 +64,11 @@ export class KvHistory {
     return this.#bytes;
   }
 
+  /** Watches that wait for a change right now. */
+  get listeners(): number {
+    return this.#listeners.size;
+  }
+
   get ended(): boolean {
     return this.#ended;
   }

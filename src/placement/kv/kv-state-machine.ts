@@ -2,7 +2,7 @@
 // later, in batches: a write is acknowledged on the strength of the log alone, which keeps every command until
 // `durableIndex` has passed it, so a crash loses nothing: the commands are applied again.
 
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import { InvariantViolation } from "../../core/errors.js";
@@ -119,6 +119,11 @@ export class KvStateMachine implements StateMachine {
   /** How many clients' writes are remembered, so that they take effect once. */
   get sessionCount(): number {
     return this.#sessions.count;
+  }
+
+  /** Of the file on disk, free pages included. 0 while the file is being replaced. */
+  get fileBytes(): number {
+    return statSync(storePath(this.#dir), { throwIfNoEntry: false })?.size ?? 0;
   }
 
   /** The recent changes. To be read only. */

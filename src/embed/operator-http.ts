@@ -1,0 +1,57 @@
+// Serves the pages of operators and probes on the HTTP/1.1 listener, beside the Connect routes.
+
+import type { Logger } from "../node/ports.js";
+import { type OperatorPagesOptions, operatorPage } from "../services/operator-pages.js";
+import type { NodeHandler, NodeResponse } from "../transport/request-handler.js";
+
+/** Answers whatever is no route: a page, or 404. Never throws. */
+export function operatorHandler(options: OperatorPagesOptions, logger: Logger): NodeHandler {
+  return (request, response) => {
+    const isHead = request.method === "HEAD";
+    if (!isHead && request.method !== "GET") {
+      send(response, 405, "text/plain; charset=utf-8", "only GET and HEAD are served here\n", isHead, {
+        allow: "GET, HEAD",
+      });
+      return;
+    }
+    operatorPage(options, request.url ?? "").then(
+      (page) => {
+        if (page === undefined) send(response, 404, "text/plain; charset=utf-8", NO_SUCH_PATH, isHead);
+        else send(response, page.status, page.contentType, page.body, isHead);
+      },
+      (error: unknown) => {
+        logger.error({ error }, "a page for operators could not be made");
+        send(
+          response,
+          500,
+          "text/plain; charset=utf-8",
+          "internal error: the log of the node has more\n",
+          isHead,
+        );
+      },
+    );
+  };
+}
+
+const NO_SUCH_PATH = "no such path; there are /livez, /readyz, /status and /metrics, and the services\n";
+
+function send(
+  response: NodeResponse,
+  status: number,
+  contentType: string,
+  body: string,
+  isHead: boolean,
+  more: Readonly<Record<string, string>> = {},
+): void {
+  if (response.destroyed || response.headersSent) return;
+  const headers = {
+    "content-type": contentType,
+    "content-length": Buffer.byteLength(body),
+    "cache-control": "no-store",
+    ...more,
+  };
+  // The two kinds of responses declare this method differently.
+  if ("stream" in response) response.writeHead(status, headers);
+  else response.writeHead(status, headers);
+  response.end(isHead ? "" : body);
+}
