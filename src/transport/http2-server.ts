@@ -11,6 +11,7 @@ import {
   type ServerHttp2Session,
   type ServerOptions,
 } from "node:http2";
+import type { Socket } from "node:net";
 import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
 import type { Logger } from "../node/ports.js";
 import { streamHandler } from "./lean-server.js";
@@ -81,6 +82,11 @@ export async function listenHttp2(options: Http2ServerOptions): Promise<Http2Lis
     session.on("error", (error) => logger.debug({ error: describeError(error) }, "an HTTP/2 session failed"));
     session.once("close", () => sessions.delete(session));
   });
+  const sockets = new Set<Socket>();
+  server.on("connection", (socket: Socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+  });
   server.on("sessionError", (error) =>
     logger.debug({ error: describeError(error) }, "an HTTP/2 session failed"),
   );
@@ -95,13 +101,16 @@ export async function listenHttp2(options: Http2ServerOptions): Promise<Http2Lis
       }
       secureServer.setSecureContext(tls);
     },
-    close: () => closeServer(server, sessions, shutdown, options.shutdownGraceMs),
+    close: () => closeServer(server, { sessions, sockets }, shutdown, options.shutdownGraceMs),
   };
 }
 
 async function closeServer(
   server: Http2Server | Http2SecureServer,
-  sessions: ReadonlySet<ServerHttp2Session>,
+  {
+    sessions,
+    sockets,
+  }: { readonly sessions: ReadonlySet<ServerHttp2Session>; readonly sockets: ReadonlySet<Socket> },
   shutdown: AbortController,
   graceMs: number,
 ): Promise<void> {
@@ -111,6 +120,8 @@ async function closeServer(
   for (const session of sessions) session.close();
   const cut = setTimeout(() => {
     for (const session of sessions) session.destroy();
+    // A session that was closed before only ends its side when it is destroyed, and waits for the client's.
+    for (const socket of sockets) socket.destroy();
   }, graceMs);
   await closed;
   clearTimeout(cut);
