@@ -34,7 +34,7 @@ import { metricsRoutes } from "./services/metrics-service.js";
 import type { PrometheusText } from "./services/prometheus-text.js";
 import { Readiness } from "./services/readiness.js";
 import { FolderLock } from "./storage/folder-lock.js";
-import { LmdbStorage, type LmdbStorageStats } from "./storage/lmdb-storage.js";
+import { LmdbStorage, type LmdbStorageOptions, type LmdbStorageStats } from "./storage/lmdb-storage.js";
 import { SnapshotFiles } from "./storage/snapshot-files.js";
 import { makeFolderDurable } from "./storage/storage-files.js";
 import { type ConnectPeerTransport, createConnectTransport } from "./transport/connect-transport.js";
@@ -84,6 +84,8 @@ export interface EmbedOptions<M extends StateMachine> {
   readonly nodeLimits?: Partial<NodeLimits> | undefined;
   /** When the log is cut, and how much of it stays for peers that are a little behind. */
   readonly compaction?: Partial<CompactionOptions> | undefined;
+  /** How much room the log may take, and how much must be left for it; see the options of `LmdbStorage`. */
+  readonly log?: Pick<LmdbStorageOptions, "space" | "freeBytes" | "compactFileBytes"> | undefined;
   readonly transportLimits?: Partial<TransportLimits> | undefined;
   readonly callBudget?: Partial<CallBudgetLimits> | undefined;
   /** How long open calls may take to end when the node is closed. Default 2,000. */
@@ -176,6 +178,7 @@ async function start<M extends StateMachine>(
   cleanup.add(() => lock.release());
   const snapshots = await SnapshotFiles.open(join(dataDir, "snapshots"));
   const log = await LmdbStorage.open({
+    ...options.log,
     dir: join(dataDir, "log"),
     clusterId,
     nodeId: id,

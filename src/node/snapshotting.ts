@@ -153,9 +153,9 @@ export class Snapshotting {
     const { log, stateMachine, compaction, metrics, fail } = this.parts;
     if (this.#compacting !== undefined || this.#halted) return;
     const firstIndex = log.storage.firstIndex();
-    const afterEntries = this.#shortLooks > 0 ? 0 : compaction.afterEntries;
     const keepEntries = Math.floor(compaction.keepEntries / 2 ** this.#shortLooks);
-    if (this.#applied - firstIndex <= BigInt(afterEntries)) return;
+    const isShort = this.#shortLooks > 0;
+    if (!isShort && this.#applied - firstIndex <= BigInt(compaction.afterEntries)) return;
     const upTo = minOf(stateMachine.durableIndex, this.#applied) - BigInt(keepEntries);
     if (upTo < firstIndex) return;
     metrics.count("compactions");
