@@ -280,6 +280,7 @@ export class LmdbStorage implements DurableLog {
     // The commit index on disk may be older; it must never lie before the log.
     await this.#writer.enqueue({ compaction: this.#view.boundary, hardState: this.#hardState });
     await this.#writer.garbageCollected();
+    if (this.#guard.state !== "ok") await this.#guard.look();
     this.#fileCompaction.maybeRun();
   }
 

@@ -14,6 +14,7 @@ import {
 } from "../../src/gen/records_pb.js";
 import { NO_MEMBERSHIP, toRecord } from "../../src/node/membership.js";
 import type {
+  Cancel,
   Clock,
   DurableLog,
   LogWrite,
@@ -23,6 +24,8 @@ import type {
   SnapshotReceiver,
   SnapshotSink,
   SnapshotStore,
+  SpaceState,
+  SpaceWatch,
 } from "../../src/node/ports.js";
 
 /** What a disk holds: nothing more survives a crash. */
@@ -38,8 +41,26 @@ interface DiskWrite {
   readonly reject: (error: Error) => void;
 }
 
+/** A test says how much room there is. */
+export class MemorySpace implements SpaceWatch {
+  readonly #listeners = new Set<(state: SpaceState) => void>();
+  state: SpaceState = "ok";
+
+  watch(listener: (state: SpaceState) => void): Cancel {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** As after a look that found this. */
+  found(state: SpaceState): void {
+    this.state = state;
+    for (const listener of [...this.#listeners]) listener(state);
+  }
+}
+
 export class MemoryLog implements DurableLog {
   readonly storage: Storage;
+  readonly space = new MemorySpace();
   onSnapshotWanted: (index: LogIndex, to: NodeId) => void = () => {};
   /** While true, writes wait on their way to the disk. */
   held = false;
