@@ -274,7 +274,9 @@ export class Http2Session {
         return new TransportError("killed", `the session with ${this.authority} ended`);
       }
       const question =
-        this.#options.tls === undefined ? "is it a --listen address" : "does it trust this certificate";
+        this.#options.tls === undefined
+          ? "is it a --listen address, and does it want TLS"
+          : "does it trust this certificate";
       return new TransportError(
         "refused",
         `${this.authority} closed the connection before HTTP/2 was spoken: ${question}?`,

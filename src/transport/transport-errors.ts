@@ -118,7 +118,33 @@ function causesOf(error: unknown): Error[] {
   return chain;
 }
 
+const NO_TLS_THERE = "it does not speak TLS: all nodes of a cluster have certificates, or none";
+const CERTIFICATE_WANTED = "it asks for a certificate: show one that its authority has signed";
+const UNKNOWN_AUTHORITY = "its certificate is signed by an authority that is not among those trusted here";
+
+/** What TLS failed of, in words that say what to do: OpenSSL's own name a line of its source. */
+const TLS_SENTENCES: ReadonlyMap<string, string> = new Map([
+  ["ERR_SSL_WRONG_VERSION_NUMBER", NO_TLS_THERE],
+  ["ERR_SSL_PACKET_LENGTH_TOO_LONG", NO_TLS_THERE],
+  ["ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED", CERTIFICATE_WANTED],
+  ["ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE", CERTIFICATE_WANTED],
+  [
+    "ERR_SSL_TLSV1_ALERT_UNKNOWN_CA",
+    "it does not know the authority that signed the certificate shown to it",
+  ],
+  ["ERR_SSL_SSLV3_ALERT_CERTIFICATE_EXPIRED", "the certificate shown to it has expired"],
+  ["SELF_SIGNED_CERT_IN_CHAIN", UNKNOWN_AUTHORITY],
+  ["DEPTH_ZERO_SELF_SIGNED_CERT", UNKNOWN_AUTHORITY],
+  ["UNABLE_TO_VERIFY_LEAF_SIGNATURE", UNKNOWN_AUTHORITY],
+  ["UNABLE_TO_GET_ISSUER_CERT", UNKNOWN_AUTHORITY],
+  ["UNABLE_TO_GET_ISSUER_CERT_LOCALLY", UNKNOWN_AUTHORITY],
+  ["CERT_SIGNATURE_FAILURE", UNKNOWN_AUTHORITY],
+  ["CERT_HAS_EXPIRED", "its certificate has expired"],
+]);
+
 /** One line about anything that was thrown. */
 export function describeError(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  if (!(error instanceof Error)) return String(error);
+  const code = "code" in error && typeof error.code === "string" ? error.code : "";
+  return TLS_SENTENCES.get(code) ?? error.message;
 }

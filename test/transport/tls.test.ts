@@ -6,7 +6,7 @@ import { connect as connectTls } from "node:tls";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { afterEach, describe, expect, it } from "vitest";
 import { judgeConnection } from "../../src/transport/admission.js";
-import { createAuthority } from "./support/certificates.js";
+import { createAuthority, type Identity } from "./support/certificates.js";
 import { append, snapshotMessage } from "./support/doubles.js";
 import { introduce, startTestNode, type TestNode, type TestNodeOptions } from "./support/pair.js";
 
@@ -108,6 +108,24 @@ describe("mutual TLS", () => {
     three.transport.setMembers(new Map([[2n, two.address]]));
     three.transport.send([append(3n, 2n, 7n)]);
     await two.inbox.until((inbox) => inbox.stepped.some((message) => message.from === 3n));
+  });
+
+  it("says in words what two sides that do not fit together failed of", async () => {
+    const secured = await start({ id: 2n, identity: () => authority.issue("node-2") });
+    const plain = await start({ id: 2n });
+    const failure = async (to: TestNode, identity?: () => Identity): Promise<string | undefined> => {
+      const from = await start({ id: 1n, ...(identity === undefined ? {} : { identity }) });
+      from.transport.setMembers(new Map([[2n, to.address]]));
+      return failureOfSending(from);
+    };
+    expect(await failure(secured)).toMatch(/is it a --listen address, and does it want TLS\?/);
+    expect(await failure(plain, () => authority.issue("node-1"))).toMatch(/does not speak TLS: all nodes/);
+    expect(await failure(secured, () => otherAuthority.issue("node-1"))).toMatch(
+      /signed by an authority that is not among those trusted here/,
+    );
+    expect(
+      await failure(secured, () => ({ ...otherAuthority.issue("node-1"), ca: authority.certificate })),
+    ).toMatch(/does it trust this certificate\?|does not know the authority/);
   });
 
   it("lives on after a client that speaks no TLS", async () => {

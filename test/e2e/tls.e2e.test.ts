@@ -1,0 +1,63 @@
+// `placement-center` with certificates: a node that takes them as flags, clients that show theirs, and the refusal to be
+// reached from elsewhere without. Real processes; the certificates are made by the test.
+
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { findFreePorts } from "../../src/cli/processes/ports.js";
+import { createAuthority, type Identity } from "../transport/support/certificates.js";
+import { run, start, temporaryFolder } from "./support.js";
+
+const authority = createAuthority("authority");
+
+function flagsOf({ cert, key, ca }: Identity): string[] {
+  const dir = temporaryFolder();
+  const write = (name: string, text: string): string => {
+    const path = join(dir, name);
+    writeFileSync(path, text);
+    return path;
+  };
+  return [
+    ...["--tls-cert", write("crt.pem", cert)],
+    ...["--tls-key", write("key.pem", key)],
+    ...["--tls-ca", write("ca.pem", ca)],
+  ];
+}
+
+async function nodeArgs(host: string): Promise<{ readonly args: string[]; readonly address: string }> {
+  const [port = 0] = await findFreePorts("127.0.0.1", 1);
+  const own = ["--id", "1", "--cluster-id", "alone", "--data", join(temporaryFolder(), "node")];
+  const members = ["--members", `1=127.0.0.1:${port}`];
+  return { args: ["start", ...own, "--listen", `${host}:${port}`, ...members], address: `127.0.0.1:${port}` };
+}
+
+test("a node with certificates answers commands that show one of the same authority, and no others", async () => {
+  const { args, address } = await nodeArgs("127.0.0.1");
+  const node = start([...args, ...flagsOf(authority.issue("node-1")), "--tls-peer-names", "node-1,node-2"]);
+  await node.says(/"msg":"listening"/);
+  const client = ["-e", address, ...flagsOf(authority.issue("somebody"))];
+  expect(await run(["put", "greeting", "hello", ...client])).toMatchObject({ status: 0 });
+  expect(await run(["get", "greeting", ...client])).toMatchObject({ status: 0, stdout: "hello" });
+  const stranger = flagsOf(createAuthority("another").issue("somebody"));
+  const quick = ["-e", address, "--deadline-ms", "1000"];
+  expect((await run(["get", "greeting", ...quick, ...stranger])).status).toBe(4);
+  expect((await run(["get", "greeting", ...quick])).status).toBe(4);
+});
+
+test("a node without certificates does not start where other machines reach it, unless told to", async () => {
+  const { args } = await nodeArgs("0.0.0.0");
+  const { status, stderr } = await run(args);
+  expect(status).toBe(2);
+  expect(stderr).toMatch(/^error: listen 0\.0\.0\.0:\d+ is reached from other machines.*\n$/);
+  const node = start([...args, "--insecure-peers"]);
+  await node.says(/"msg":"listening"/);
+  node.signal("SIGTERM");
+  expect((await node.finished).status).toBe(0);
+});
+
+test("files that are no certificates are named", async () => {
+  const { args } = await nodeArgs("127.0.0.1");
+  const { status, stderr } = await run([...args, "--tls-cert", "package.json", "--tls-key", "nowhere.pem"]);
+  expect(status).toBe(2);
+  expect(stderr).toMatch(/^error: the TLS key cannot be read: .*nowhere\.pem.*\n$/);
+});
