@@ -119,7 +119,7 @@ export interface EmbeddedNode<M extends StateMachine> extends EmbedContext<M> {
   readonly address: HostAndPort;
   readonly httpAddress: HostAndPort | undefined;
   /**
-   * Reads the certificates again now, as for SIGHUP; it happens by itself every `tls.reloadIntervalMs`. Resolves with
+   * Reads the certificates again now; it happens by itself every `tls.reloadIntervalMs`. Resolves with
    * whether they were renewed; files that do not fit together are logged and change nothing.
    */
   reloadTls(): Promise<boolean>;

@@ -143,7 +143,9 @@ describe("a node with TLS and no authority for its clients", () => {
   test("shows its certificate and asks for none", async () => {
     const { files } = identityFiles(temporaryFolder(), authority.issue("node-1"));
     const { certFile, keyFile } = files;
-    const { address } = await embed({ tls: { certFile, keyFile } });
+    const logger = new RecordingLogger();
+    const { address } = await embed({ tls: { certFile, keyFile }, logger });
+    expect(logger.lines.filter(({ message }) => /may speak as a peer/.test(message))).toHaveLength(1);
     expect(await ask(address.port, { ca: authority.certificate })).toBe("embedders");
     expect(await ask(address.port, { ca: otherAuthority.certificate })).toMatch(/^refused/);
   });

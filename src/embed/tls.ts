@@ -20,7 +20,8 @@ export interface TlsOptions {
   readonly keyFile: string;
   /**
    * The authorities that sign peers and clients. Present: mutual TLS, nobody gets in without a certificate of theirs.
-   * Absent: peers are verified by the authorities that Node.js trusts, and whoever connects needs no certificate.
+   * Absent: this node verifies others by the authorities that Node.js trusts, but whoever connects to it needs no
+   * certificate, and may speak as a peer; that is logged as a warning.
    */
   readonly caFile?: string | undefined;
   /** Names of which a peer's certificate must hold one (common name or DNS name). Default: any. Needs `caFile`. */
@@ -83,6 +84,12 @@ export class Certificates {
     }
     const material = await read(files);
     warnOfOwnName(material, files, options.logger);
+    if (files.caFile === undefined) {
+      options.logger.warn(
+        { certFile: files.certFile },
+        "TLS without authorities (caFile, --tls-ca): what is sent is encrypted, but anybody who connects may speak as a peer",
+      );
+    }
     return new Certificates(files, options, material);
   }
 
