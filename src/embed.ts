@@ -8,7 +8,6 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import { type ConnectRouter, createConnectRouter } from "@connectrpc/connect";
-import { DEFAULT_CONFIG } from "./core/config.js";
 import type { NodeId } from "./core/types.js";
 import { DiskProbe } from "./embed/disk-probe.js";
 import { EventLoopDelay } from "./embed/event-loop-delay.js";
@@ -19,7 +18,7 @@ import { Certificates, requireLoopback, serverTls, type TlsOptions } from "./emb
 import { ConfStateSchema } from "./gen/eraftpb_pb.js";
 import { type MembershipRecord, MembershipRecordSchema } from "./gen/records_pb.js";
 import type { HistogramView, NodeMetricsView } from "./node/metrics.js";
-import { DEFAULT_TICK_INTERVAL_MS, type NodeLimits, type RaftOptions, SILENT } from "./node/options.js";
+import { type NodeLimits, type RaftOptions, SILENT } from "./node/options.js";
 import type { Logger, PeerInbox, StateMachine } from "./node/ports.js";
 import { RaftNode } from "./node/raft-node.js";
 import type { CompactionOptions } from "./node/snapshotting.js";
@@ -132,14 +131,12 @@ export interface EmbeddedNode<M extends StateMachine> extends EmbedContext<M> {
 
 const NOTHING_SENT: TransportMetricsView = { peers: [], received: [], refusedAtTheDoor: {} };
 const DEFAULT_SHUTDOWN_GRACE_MS = 2_000;
-const DRAIN_POLL_MS = 10;
-const LEAST_WAIT_MS = 1;
 const ADVISED_THREADS = 8;
 
 /**
  * Starts a node.
  * @throws TlsConfigInvalid when certificates are of no use, or missing although they are needed; ListenError when an
- *   address cannot be had; StorageFault when the folder is damaged, in use, or another
+ *   address cannot be had; NodeRemoved when the group has gone on without this node; StorageFault when the folder is damaged, in use, or another
  *   node's or cluster's; what `stateMachine` throws. Their messages are sentences for operators. Nothing is left
  *   open.
  */
@@ -227,7 +224,7 @@ async function start<M extends StateMachine>(
   undoLog();
   undoStateMachine();
   // Leadership was handed over before, or cannot be: not to be waited for twice.
-  cleanup.add(() => node.stop({ handOverMs: LEAST_WAIT_MS }));
+  cleanup.add(() => node.stop({ handOverMs: 0 }));
 
   const dialer = new ConnectDialer({ clock, limits: transportLimits, tls: dialTls });
   cleanup.add(() => dialer.close());
@@ -304,7 +301,7 @@ async function start<M extends StateMachine>(
     reloadTls: async () => (await certificates?.reload()) ?? false,
     close: () => {
       closing ??= (async () => {
-        await handOver(node, electionTimeoutMs(options), logger);
+        await node.handOver();
         await calls.drain(serverOptions.shutdownGraceMs);
         await cleanup.run(logger);
       })();
@@ -354,30 +351,6 @@ function peerRoutes<M extends StateMachine>(
     learnAddress: (id, address) => transport.learnAddress(id, address),
     observeIncarnation: (id, incarnationOfPeer) => transport.observeIncarnation(id, incarnationOfPeer),
   });
-}
-
-/** A leader that goes away without a word costs the group an election timeout, and its clients their answers. */
-async function handOver(node: RaftNode, deadlineMs: number, logger: Logger): Promise<void> {
-  const { voters } = node.membership;
-  if (!node.isLeader || voters.every((id) => id === node.id)) return;
-  const untilMs = systemClock.nowMs() + deadlineMs;
-  try {
-    await node.transferLeadership(undefined, { deadlineMs });
-  } catch (error) {
-    logger.warn({ error }, "could not hand leadership over before stopping");
-  }
-  // What was proposed before is mostly committed by the new leader at once; new writes are forwarded to it already.
-  while (node.status().pendingProposals > 0 && systemClock.nowMs() < untilMs) {
-    await new Promise<void>((resolve) => {
-      systemClock.after(DRAIN_POLL_MS, resolve);
-    });
-  }
-}
-
-/** As long as the group needs to replace a leader that went without a word: no handover is worth more. */
-function electionTimeoutMs(options: Pick<EmbedOptions<StateMachine>, "raft" | "tickIntervalMs">): number {
-  const ticks = options.raft?.electionTick ?? DEFAULT_CONFIG.electionTick;
-  return ticks * (options.tickIntervalMs ?? DEFAULT_TICK_INTERVAL_MS);
 }
 
 /** What has to be undone, last things first. */

@@ -32,7 +32,12 @@ export {
   Role,
 } from "./gen/service_pb.js";
 export type { CallOptions } from "./node/calls.js";
-export { RaftNodeError, type RaftNodeErrorCode, type RaftNodeErrorDetail } from "./node/errors.js";
+export {
+  NodeRemoved,
+  RaftNodeError,
+  type RaftNodeErrorCode,
+  type RaftNodeErrorDetail,
+} from "./node/errors.js";
 export type { EventStream, EventStreamOptions } from "./node/event-stream.js";
 export type { NodeEvents } from "./node/events.js";
 export type { Membership } from "./node/membership.js";

@@ -1,6 +1,6 @@
 // What a caller of RaftNode may meet. The code says what may be concluded about a proposal that failed.
 
-import type { DropReason, NodeId } from "../core/types.js";
+import type { DropReason, LogIndex, NodeId } from "../core/types.js";
 
 /**
  * | code | what is certain about a proposal | what to do |
@@ -33,6 +33,23 @@ export type RaftNodeErrorCode =
   | "membershipRefused"
   | "noLeader"
   | "readDropped";
+
+/** Why a node cannot start: it was removed from its group, which its own disk remembers. */
+export class NodeRemoved extends Error {
+  override readonly name = "NodeRemoved";
+
+  constructor(
+    readonly id: NodeId,
+    /** Of the membership change. */
+    readonly index: LogIndex,
+  ) {
+    super(
+      `node ${id} was removed from its group by the membership change at index ${index} and must not start again: ` +
+        "the group goes on without it. To bring this machine back, add it to the group as a new node, with an id " +
+        "that was never used and an empty data folder",
+    );
+  }
+}
 
 export interface RaftNodeErrorDetail {
   /** `notLeader`: who leads, if known. */

@@ -25,6 +25,9 @@ export interface Membership {
   readonly addresses: ReadonlyMap<NodeId, string>;
 }
 
+/** Where the log of a new cluster begins; there is no snapshot of it, and no state in it. */
+export const BIRTH_INDEX: LogIndex = 1n;
+
 /** Of a node that has not been told of any member yet. */
 export const NO_MEMBERSHIP: Membership = membershipOf(create(ConfStateSchema), 0n, new Map());
 
@@ -97,6 +100,14 @@ export function isVoter(membership: Membership, id: NodeId): boolean {
 
 export function isLearner(membership: Membership, id: NodeId): boolean {
   return membership.learners.includes(id) || membership.learnersNext.includes(id);
+}
+
+/**
+ * This node was a member once. What a node saves last before it leaves is a membership without it: that is its
+ * tombstone. One that waits to be added has none, and the one that a cluster is born with removes nobody.
+ */
+export function wasRemoved(membership: Membership, id: NodeId): boolean {
+  return membership.index > BIRTH_INDEX && !isMember(membership, id);
 }
 
 export function isJoint(membership: Membership): boolean {

@@ -63,6 +63,7 @@ export const DEFAULT_LIMITS: NodeLimits = Object.freeze({
 export const DEFAULT_COMPACTION: CompactionOptions = Object.freeze({
   afterEntries: 10_000,
   keepEntries: 5_000,
+  snapshots: "onDemand",
 });
 
 /** What of the core's configuration is the runtime's business; see `raftConfig`. */
@@ -128,7 +129,10 @@ export function completeLimits(input: Partial<NodeLimits> | undefined): NodeLimi
 /** @throws RaftNodeError `invalidArgument` naming the option. */
 export function completeCompaction(input: Partial<CompactionOptions> | undefined): CompactionOptions {
   const compaction: CompactionOptions = { ...DEFAULT_COMPACTION, ...input };
-  const { afterEntries, keepEntries } = compaction;
+  const { afterEntries, keepEntries, snapshots } = compaction;
+  if (snapshots !== "onDemand" && snapshots !== "always") {
+    throw invalid(`compaction.snapshots must be "onDemand" or "always", is ${JSON.stringify(snapshots)}`);
+  }
   if (!Number.isSafeInteger(keepEntries) || keepEntries < 0) {
     throw invalid(`compaction.keepEntries must be a whole number of at least 0, is ${keepEntries}`);
   }

@@ -4,10 +4,10 @@ import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import type { LogIndex, NodeId } from "../core/types.js";
 import { type ConfChangeV2, ConfChangeV2Schema, ConfStateSchema } from "../gen/eraftpb_pb.js";
 import type { CallOptions } from "./calls.js";
-import { RaftNodeError } from "./errors.js";
+import { NodeRemoved, RaftNodeError } from "./errors.js";
 import type { EventStream, EventStreamOptions } from "./event-stream.js";
 import type { NodeEvents } from "./events.js";
-import { confStateOf, isMember, isVoter, type Membership } from "./membership.js";
+import { confStateOf, isMember, isVoter, type Membership, wasRemoved } from "./membership.js";
 import {
   checkMembershipChange,
   encodeMembershipChange,
@@ -23,7 +23,7 @@ import { recover } from "./recovery.js";
 import { notLeader, proposalRefused } from "./refusals.js";
 import { Runtime } from "./runtime.js";
 import type { NodeStatus } from "./status.js";
-import { type StopOptions, stopInOrder } from "./stopping.js";
+import { drain, handOver, type StopOptions, stopInOrder } from "./stopping.js";
 import { mostUpToDate } from "./transfer.js";
 
 const MAX_NODE_ID = 2n ** 64n - 1n;
@@ -49,6 +49,7 @@ export class RaftNode implements AsyncDisposable {
    * Brings state machine and log together and starts the node, which owns both from now on, and the transport. When
    * this rejects, they are still open and the caller's.
    * @throws RaftNodeError `invalidArgument` naming the option.
+   * @throws NodeRemoved when this node was removed from its group before it stopped.
    * @throws InvariantViolation when log, state and snapshots do not fit together.
    */
   static async start(options: RaftNodeOptions): Promise<RaftNode> {
@@ -57,6 +58,7 @@ export class RaftNode implements AsyncDisposable {
     }
     const { log, snapshots, stateMachine, logger = SILENT } = options;
     const membership = await recover({ log, snapshots, stateMachine, logger });
+    if (wasRemoved(membership, options.id)) throw new NodeRemoved(options.id, membership.index);
     const runtime = new Runtime(options, membership);
     runtime.begin();
     return new RaftNode(runtime);
@@ -247,6 +249,19 @@ export class RaftNode implements AsyncDisposable {
    */
   events<K extends keyof NodeEvents>(event: K, options: EventStreamOptions = {}): EventStream<NodeEvents[K]> {
     return this.#runtime.events.stream(event, options);
+  }
+
+  /**
+   * What a leader does before it goes: hands leadership to the voter that has most of the log, and lets what was
+   * proposed here before end. Does nothing on other nodes. Never rejects: what could not be done in time is logged,
+   * and then the others hold an election. `deadlineMs` is for either part; default: one election timeout.
+   */
+  async handOver(options?: { readonly deadlineMs?: number | undefined }): Promise<void> {
+    const runtime = this.#runtime;
+    const deadlineMs = options?.deadlineMs ?? runtime.electionTimeoutMs;
+    if (runtime.state !== "running") return;
+    const done = await handOver(runtime, (to, call) => this.#transfer(to, call), deadlineMs);
+    if (done) await drain(runtime, deadlineMs);
   }
 
   /**

@@ -4,12 +4,9 @@
 import { InvariantViolation } from "../core/errors.js";
 import { newHardState } from "../core/messages.js";
 import { maxOf } from "../core/types.js";
-import { fromRecord, type Membership, toRecord } from "./membership.js";
+import { BIRTH_INDEX, fromRecord, type Membership, toRecord } from "./membership.js";
 import type { DurableLog, Logger, Snapshot, SnapshotStore, StateMachine } from "./ports.js";
 import { openBody, restoreFrom } from "./snapshotting.js";
-
-/** The boundary that every member of a new cluster begins with; there is no snapshot of it, and no state in it. */
-const BIRTH_INDEX = 1n;
 
 export interface RecoveryParts {
   readonly log: DurableLog;
@@ -41,7 +38,8 @@ async function catchUpWithLog(parts: RecoveryParts, boundary: bigint): Promise<v
     }
     throw new InvariantViolation(
       `the log begins after ${boundary}, the state machine stands at ${stateMachine.appliedIndex}, and the newest ` +
-        `snapshot is at ${index}: what lies between is lost; bring this node up anew under another id`,
+        `snapshot is at ${index}: what lies between is lost; bring this node up anew under another id ` +
+        "(with compaction.snapshots always, a node keeps what it needs to rebuild a lost state)",
     );
   }
   logger.info({ index, boundary, applied: stateMachine.appliedIndex }, "restoring the state from a snapshot");

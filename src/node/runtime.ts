@@ -20,7 +20,7 @@ import { ConfChanges } from "./conf-changes.js";
 import { RaftNodeError } from "./errors.js";
 import { EventHub } from "./events.js";
 import { Inbox } from "./inbox.js";
-import { isLearner, type Membership } from "./membership.js";
+import { isLearner, type Membership, wasRemoved } from "./membership.js";
 import { NodeMetrics } from "./metrics.js";
 import {
   completeCompaction,
@@ -44,6 +44,9 @@ import type { NodeRole, NodeState } from "./status.js";
 import { systemClock } from "./system-clock.js";
 import { Ticker } from "./ticker.js";
 import { Transfers } from "./transfer.js";
+
+const REMOVED =
+  "it was removed from its group and takes no part any more; nothing was done; go to another node";
 
 export class Runtime {
   readonly limits: NodeLimits;
@@ -207,6 +210,7 @@ export class Runtime {
   requireRunning(): void {
     switch (this.state) {
       case "running":
+        if (wasRemoved(this.peers.membership, this.options.id)) throw nodeStopped(REMOVED);
         return;
       case "failed":
         throw nodeStopped(`it failed before: ${this.#error?.message ?? "unknown"}; nothing was done`);
@@ -476,10 +480,9 @@ export class Runtime {
     const removed = this.peers.adopt(membership);
     this.reads.membershipChanged();
     this.metrics.count("membershipChanges");
-    this.logger.info(
-      { index: membership.index, voters: membership.voters.map(String), removed },
-      removed ? "this node was removed from the group" : "the membership has changed",
-    );
+    const told = { index: membership.index, voters: membership.voters.map(String) };
+    if (removed) this.logger.warn(told, "this node was removed from its group: it only waits to be stopped");
+    else this.logger.info(told, "the membership has changed");
     this.events.emit("membership", { membership, removed });
     if (this.role !== roleBefore) this.events.emit("role", { role: this.role, term: this.#term });
   }

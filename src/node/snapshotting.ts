@@ -24,6 +24,8 @@ import type {
 const READ_BYTES = 256 * 1024;
 /** After a snapshot could not be made, the wish for one is ignored for this long. */
 const RETRY_MS = 1_000;
+/** A snapshot that nobody asked for is followed by a rest of this many times as long as it took to make. */
+const REST_PER_WORK = 9;
 
 /** When entries that the state machine holds durably are dropped. */
 export interface CompactionOptions {
@@ -31,6 +33,15 @@ export interface CompactionOptions {
   readonly afterEntries: number;
   /** Entries that stay, so that a peer which lags a little needs no snapshot. */
   readonly keepEntries: number;
+  /**
+   * `onDemand`: snapshots are made for peers that need one, and the log is cut behind what the state machine holds
+   * durably. A node that loses its state machine's folder must be replaced then.
+   * `always`: the log is cut only behind a snapshot on this node's disk, and one is made when it is time to cut. The
+   * node rebuilds a lost state from that and the log; a state machine without a disk needs this, or its log grows for
+   * ever. Costs a copy of the state every `afterEntries - keepEntries` entries, but never more than a tenth of the
+   * time: meanwhile the log is longer. While space is short, it is as with `onDemand`.
+   */
+  readonly snapshots: "onDemand" | "always";
 }
 
 export interface SnapshottingParts {
@@ -57,6 +68,7 @@ export class Snapshotting {
   #wanted: LogIndex | undefined;
   #making: Promise<void> | undefined;
   #notBeforeMs = Number.NEGATIVE_INFINITY;
+  #restUntilMs = Number.NEGATIVE_INFINITY;
   #compacting: Promise<void> | undefined;
   #halted = false;
   /** How often in a row space was found to be short. */
@@ -100,6 +112,7 @@ export class Snapshotting {
     this.#making = this.#make().then(
       () => {
         this.#making = undefined;
+        this.#maybeCompact();
       },
       (error: unknown) => {
         this.#making = undefined;
@@ -111,7 +124,8 @@ export class Snapshotting {
   }
 
   async #make(): Promise<void> {
-    const { snapshots, metrics, created } = this.parts;
+    const { snapshots, metrics, created, clock } = this.parts;
+    const startedMs = clock.nowMs();
     const { pinned, metadata, membership } = await this.#pin();
     try {
       const snapshot = await snapshots.create(metadata, toRecord(membership), (sink) =>
@@ -121,6 +135,7 @@ export class Snapshotting {
       created(snapshot);
     } finally {
       pinned.release();
+      this.#restUntilMs = clock.nowMs() + (clock.nowMs() - startedMs) * REST_PER_WORK;
     }
   }
 
@@ -150,14 +165,17 @@ export class Snapshotting {
   }
 
   #maybeCompact(): void {
-    const { log, stateMachine, compaction, metrics, fail } = this.parts;
+    const { log, compaction, metrics, fail } = this.parts;
     if (this.#compacting !== undefined || this.#halted) return;
     const firstIndex = log.storage.firstIndex();
     const keepEntries = Math.floor(compaction.keepEntries / 2 ** this.#shortLooks);
     const isShort = this.#shortLooks > 0;
     if (!isShort && this.#applied - firstIndex <= BigInt(compaction.afterEntries)) return;
-    const upTo = minOf(stateMachine.durableIndex, this.#applied) - BigInt(keepEntries);
-    if (upTo < firstIndex) return;
+    const upTo = minOf(this.#superfluous(), this.#applied) - BigInt(keepEntries);
+    if (upTo < firstIndex) {
+      this.#maybeMakeOwn();
+      return;
+    }
     metrics.count("compactions");
     this.#compacting = log.compact(upTo).then(
       () => {
@@ -168,6 +186,25 @@ export class Snapshotting {
         fail(error);
       },
     );
+  }
+
+  get #behindSnapshots(): boolean {
+    return this.parts.compaction.snapshots === "always" && this.#shortLooks === 0;
+  }
+
+  /** Up to here the state can be had without the log. */
+  #superfluous(): LogIndex {
+    const { snapshots, stateMachine } = this.parts;
+    if (!this.#behindSnapshots) return stateMachine.durableIndex;
+    return snapshots.latest()?.metadata?.index ?? 0n;
+  }
+
+  /** It is time to cut the log, and there is no snapshot yet that it could be cut behind. */
+  #maybeMakeOwn(): void {
+    if (!this.#behindSnapshots || this.#making !== undefined) return;
+    if (this.parts.clock.nowMs() < this.#restUntilMs) return;
+    this.#wanted = maxOf(this.#wanted ?? 0n, this.#applied);
+    this.#maybeMake();
   }
 }
 

@@ -6,7 +6,10 @@ import type { Clock } from "./ports.js";
 import type { Runtime } from "./runtime.js";
 
 export interface StopOptions {
-  /** How long leadership may take to be handed over, and then pending proposals to end. Default: one election timeout. */
+  /**
+   * How long leadership may take to be handed over, and then pending proposals to end. 0: not at all. Default: one
+   * election timeout.
+   */
   readonly handOverMs?: number | undefined;
   /** How long each of transport, log and state machine may take to close. Default 30,000. */
   readonly closeMs?: number | undefined;
@@ -24,12 +27,14 @@ export async function stopInOrder(
   options: StopOptions = {},
 ): Promise<void> {
   const { clock, logger, state } = runtime;
-  const handOverMs = options.handOverMs ?? runtime.electionTimeoutMs;
   const closeMs = options.closeMs ?? DEFAULT_CLOSE_MS;
   if (state === "running") {
     runtime.state = "stopping";
-    await handOver(runtime, transfer, handOverMs);
-    await drain(runtime, handOverMs);
+    const handOverMs = options.handOverMs ?? runtime.electionTimeoutMs;
+    if (handOverMs > 0) {
+      await handOver(runtime, transfer, handOverMs);
+      await drain(runtime, handOverMs);
+    }
   }
   const { log, stateMachine } = runtime.options;
   const steps: readonly (readonly [string, () => Promise<void>])[] = [
@@ -51,22 +56,24 @@ export async function stopInOrder(
   if (failures.length > 0) throw new AggregateError(failures, "the node stopped, but not everything closed");
 }
 
-async function handOver(runtime: Runtime, transfer: Transfer, deadlineMs: number): Promise<void> {
+/** Resolves with whether there was anything to hand over, and anybody to hand it to. */
+export async function handOver(runtime: Runtime, transfer: Transfer, deadlineMs: number): Promise<boolean> {
   const { peers, options } = runtime;
   const others = peers.membership.voters.filter((id) => id !== options.id);
-  if (!runtime.isLeader || others.length === 0) return;
+  if (!runtime.isLeader || others.length === 0) return false;
   try {
     await transfer(undefined, { deadlineMs });
   } catch (error) {
     runtime.logger.warn({ error }, "leadership was not handed over; the others will hold an election");
   }
+  return true;
 }
 
 /** What was proposed before the handover is mostly committed by the new leader shortly after. */
-async function drain(runtime: Runtime, deadlineMs: number): Promise<void> {
-  const { clock, proposals } = runtime;
+export async function drain(runtime: Runtime, deadlineMs: number): Promise<void> {
+  const { clock, proposals, state } = runtime;
   const untilMs = clock.nowMs() + deadlineMs;
-  while (proposals.count > 0 && clock.nowMs() < untilMs && runtime.state === "stopping") {
+  while (proposals.count > 0 && clock.nowMs() < untilMs && runtime.state === state) {
     await new Promise<void>((resolve) => {
       clock.after(DRAIN_POLL_MS, resolve);
     });

@@ -10,7 +10,7 @@ import {
   ConfStateSchema,
   MessageType,
 } from "../../src/gen/eraftpb_pb.js";
-import type { RaftNodeError } from "../../src/node/errors.js";
+import { NodeRemoved, type RaftNodeError } from "../../src/node/errors.js";
 import type { Membership } from "../../src/node/membership.js";
 import { addressOf, ELECTION_MS, errorOf, Group, type Station } from "../support/node-harness.js";
 import { bytesOf } from "../support/node-machine.js";
@@ -345,4 +345,51 @@ test("a removed node is turned away at the door, until it is added again; strang
   expect(door.admits(gone.id)).toBe(true);
   await group.stop();
   expect(door.admits(9n)).toBe(false);
+});
+
+test("a removed node that still runs refuses calls and says why, until it is added again", async () => {
+  const { group, leader, followers } = await ledGroup();
+  const gone = first(followers);
+  await done(group, leader.node.removeNode(gone.id));
+  await group.clock.advance(300);
+  expect(gone.warnings).toContain("this node was removed from its group: it only waits to be stopped");
+  for (const call of [gone.node.propose(bytesOf("x")), gone.node.readIndex(), gone.node.requestSnapshot()]) {
+    const error = await errorOf(call);
+    expect([error.code, error.message]).toEqual([
+      "nodeStopped",
+      "the node stopped; it was removed from its group and takes no part any more; nothing was done; go to another node",
+    ]);
+  }
+  await done(group, leader.node.addLearner(gone.id, addressOf(gone.id)));
+  await group.clock.advance(ELECTION_MS);
+  const read = gone.node.readIndex();
+  await group.settled(read);
+  expect(await read).toBeGreaterThan(0n);
+  await group.stop();
+});
+
+test("a removed node remembers it over a restart and a crash, and refuses to start with a sentence", async () => {
+  const { group, leader, followers } = await ledGroup();
+  const gone = first(followers);
+  await done(group, leader.node.removeNode(gone.id));
+  await group.clock.advance(300);
+  const crashed = group.crash(gone.id);
+  const error: unknown = await group.restart(crashed).catch((failure: unknown) => failure);
+  expect(error).toBeInstanceOf(NodeRemoved);
+  expect(error instanceof NodeRemoved ? error.message : "").toMatch(
+    /^node \d was removed from its group by the membership change at index \d+ and must not start again: .*empty data folder$/,
+  );
+  await group.stop();
+});
+
+test("a node that waits to be added, and one that crashes while it joins, are not taken for removed", async () => {
+  const { group, leader } = await ledGroup();
+  await group.add(4n);
+  await group.restart(group.crash(4n));
+  await done(group, leader.node.addLearner(4n, addressOf(4n)));
+  await group.clock.advance(ELECTION_MS);
+  const again = await group.restart(group.crash(4n));
+  await group.clock.advance(ELECTION_MS);
+  expect(again.node.status()).toMatchObject({ member: true, role: "learner" });
+  await group.stop();
 });

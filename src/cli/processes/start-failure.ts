@@ -1,6 +1,7 @@
 // Why a node could not start, as a sentence that says what to do. What is not known here is a bug, and keeps its stack.
 
 import { TlsConfigInvalid } from "../../embed/tls.js";
+import { NodeRemoved } from "../../node/errors.js";
 import { PlacementConfigInvalid } from "../../placement/config.js";
 import { StorageFault } from "../../storage/storage-fault.js";
 import { ListenError } from "../../transport/listen.js";
@@ -12,6 +13,9 @@ export function describeStartFailure(error: unknown): unknown {
   }
   if (error instanceof ListenError || error instanceof StorageFault) {
     return new CommandError(ExitStatus.failed, error.message, error.code);
+  }
+  if (error instanceof NodeRemoved) {
+    return new CommandError(ExitStatus.failed, error.message, "nodeRemoved");
   }
   if (isFileError(error)) {
     return new CommandError(
