@@ -1,11 +1,19 @@
 // `placement-center doctor`: says in words what is wrong with a cluster, or with the folder of a node, and what to do.
 
-import { Command } from "commander";
-import { addClientOptions, type ClientOptions } from "../arguments.js";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Command, Option } from "commander";
+import { addClientOptions, type ClientOptions, parseCount } from "../arguments.js";
 import { isHealthy, printFindings } from "../doctor/finding.js";
 import { ExitStatus } from "../exit-status.js";
 import type { Output } from "../output.js";
 import { progressOn } from "../progress.js";
+
+interface DoctorOptions extends ClientOptions {
+  readonly waitMs: number;
+}
+
+const LOOK_EVERY_MS = 500;
+const MAX_WAIT_MS = 86_400_000;
 
 export function doctorCommand(output: Output, end: (status: ExitStatus) => void): Command {
   return addClientOptions(
@@ -14,10 +22,23 @@ export function doctorCommand(output: Output, end: (status: ExitStatus) => void)
       .description(
         "Examine the nodes of --endpoints and all members that they know, or, with a folder, the data of one node on this machine. Changes nothing. Status 0: healthy, perhaps with warnings; 1: there are problems.",
       )
-      .argument("[folder]", "the data folder of a node, stopped or running"),
-  ).action(async (folder: string | undefined, options: ClientOptions) => {
+      .argument("[folder]", "the data folder of a node, stopped or running")
+      .addOption(
+        new Option("--wait-ms <milliseconds>", "look again until all is healthy, at most so long")
+          .default(0)
+          .argParser((text: string) => parseCount(text, 0, MAX_WAIT_MS)),
+      ),
+  ).action(async (folder: string | undefined, options: DoctorOptions) => {
     const progress = progressOn();
-    const findings = await examine(folder, options, (what) => progress.show(what));
+    const untilMs = performance.now() + options.waitMs;
+    let findings = await examine(folder, options, (what) => progress.show(what));
+    while (!isHealthy(findings) && performance.now() < untilMs) {
+      progress.show(
+        `not healthy yet: ${findings.find(({ severity }) => severity === "problem")?.says ?? ""}`,
+      );
+      await sleep(LOOK_EVERY_MS);
+      findings = await examine(folder, options, () => {});
+    }
     progress.clear();
     printFindings(findings, options.json === true, output);
     if (!isHealthy(findings)) end(ExitStatus.failed);
