@@ -15,7 +15,7 @@ import {
 } from "./calls.js";
 
 const SETTLE_POLL_MS = 5;
-const SETTLE_LIMIT_MS = 120_000;
+const SETTLE_LIMIT_MS = 600_000;
 
 export class BenchNode {
   readonly #process: ChildProcess;
