@@ -147,7 +147,7 @@ export function completeCompaction(input: Partial<CompactionOptions> | undefined
 /**
  * The core's configuration under this runtime. Commands are not forwarded: their result has to come back to whoever
  * proposed. Leases are the runtime's business, which has a clock: to the core, a process that stood still would seem to
- * hold a lease that is over. Nothing is
+ * hold a lease that is over (decision 0010). Nothing is
  * applied ahead of this node's disk: after a crash the state would contain what the log does not.
  * @throws RaftNodeError `invalidArgument` naming the field.
  */
@@ -174,13 +174,14 @@ export function raftConfig(
 }
 
 /**
- * How long a lease lasts from the moment at which its round was asked. A follower refuses its vote for `electionTick`
- * ticks after it has heard from the leader; it may count one too early, and so many at once after it stood still. One
- * more is left for clocks that differ.
+ * How long a lease lasts from the moment at which its round was asked, in real time (decision 0010). A follower refuses
+ * its vote for `electionTick` ticks after it has taken in the leader's heartbeat. Of these, `maxTicksAtOnce` may have
+ * been due already, and as many again may become due at once after it stood still; half a tick goes to the rounding of
+ * timers, and half a tick, a tenth of the usual lease, to clocks that do not run at the same rate.
  */
 export function leaseMs(config: Config, tickIntervalMs: number, leaseReads: boolean | undefined): number {
   if (leaseReads !== true || !config.checkQuorum) return 0;
-  return Math.max(config.electionTick - maxTicksAtOnce(config) - 2, 0) * tickIntervalMs;
+  return Math.max(config.electionTick - 2 * maxTicksAtOnce(config) - 1, 0) * tickIntervalMs;
 }
 
 /** So few that no stall alone makes up an election timeout. */

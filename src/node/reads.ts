@@ -35,6 +35,8 @@ export interface ReadsOptions {
   readonly randomInt: (min: number, max: number) => number;
   readonly leaderId: () => NodeId | undefined;
   readonly appliedIndex: () => LogIndex;
+  /** What the core knows to be committed. */
+  readonly committedIndex: () => LogIndex;
   readonly wake: () => void;
 }
 
@@ -86,10 +88,13 @@ export class Reads {
 
   submit(callOptions: ReadIndexOptions | undefined): Promise<LogIndex> {
     const { calls, maxPending, wake } = this.options;
-    if (callOptions !== undefined && this.#isVouchedFor(callOptions)) {
-      this.options.metrics.count("readsServed");
+    const enough = callOptions === undefined ? undefined : this.#vouchedFor(callOptions);
+    if (enough !== undefined) {
       this.options.metrics.count("readsWithoutRound");
-      return Promise.resolve(this.options.appliedIndex());
+      if (enough <= this.options.appliedIndex()) {
+        this.options.metrics.count("readsServed");
+        return Promise.resolve(this.options.appliedIndex());
+      }
     }
     if (this.#count >= maxPending) {
       throw new RaftNodeError("inboxFull", `${this.#count} reads are waiting; slow down and retry`);
@@ -101,8 +106,12 @@ export class Reads {
         this.#count -= 1;
       },
     });
-    const read: Read = { call, index: undefined };
+    const read: Read = { call, index: enough };
     this.#count += 1;
+    if (enough !== undefined) {
+      this.#confirmed.push(read);
+      return call.promise;
+    }
     this.#gathering.push(read);
     wake();
     return call.promise;
@@ -163,15 +172,31 @@ export class Reads {
     this.#forfeited = true;
   }
 
-  /** Whether what is applied here is enough for a read that began now, without asking anybody. */
-  #isVouchedFor({ maxStalenessMs = 0, lease = false }: ReadIndexOptions): boolean {
+  /** What has to be applied here for a read that began now, if that can be told without asking anybody. */
+  #vouchedFor({ maxStalenessMs = 0, lease = false }: ReadIndexOptions): LogIndex | undefined {
     const voucher = this.#voucher;
-    if (voucher === undefined) return false;
-    const { clock, leaseMs, leading, term } = this.options;
+    if (voucher === undefined) return undefined;
+    const { clock, appliedIndex, committedIndex } = this.options;
     const ageMs = clock.nowMs() - voucher.askedMs;
-    if (maxStalenessMs > 0 && ageMs <= maxStalenessMs) return true;
-    if (!lease || !leading() || ageMs >= leaseMs) return false;
-    return voucher.epoch === this.#epoch && voucher.term === term() && !this.#forfeited;
+    if (maxStalenessMs > 0 && ageMs <= maxStalenessMs) return appliedIndex();
+    // Not only what is applied: a follower that applies faster may have acknowledged more, or shown it to a reader.
+    return lease && this.#holdsLease(voucher, ageMs) ? committedIndex() : undefined;
+  }
+
+  /**
+   * Nobody else can lead yet. Age is real time and not ticks: after the process stood still, ticks that nobody counted
+   * are missing, and a lease in ticks would seem to last (decision 0010). A standstill after this look does no harm:
+   * the read began before it, so that what was true at the look may be answered at any later time.
+   */
+  #holdsLease({ epoch, term }: Voucher, ageMs: number): boolean {
+    const { leaseMs, leading } = this.options;
+    return (
+      leading() &&
+      ageMs < leaseMs &&
+      epoch === this.#epoch &&
+      term === this.options.term() &&
+      !this.#forfeited
+    );
   }
 
   /** The state machine moved on. */

@@ -146,6 +146,7 @@ export class Runtime {
       retryMs: this.electionTimeoutMs,
       randomInt: this.randomInt,
       appliedIndex: () => stateMachine.appliedIndex,
+      committedIndex: () => this.#node.raft.log.committed,
       leaseMs: leaseMs(config, tickIntervalMs, options.leaseReads),
       leading: () => this.isLeader,
       term: () => this.#term,

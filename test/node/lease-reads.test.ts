@@ -4,10 +4,13 @@
 import { expect, test } from "vitest";
 import { MessageType } from "../../src/gen/eraftpb_pb.js";
 import type { RaftNode } from "../../src/node/raft-node.js";
+import { Ticker } from "../../src/node/ticker.js";
+import { ManualClock } from "../support/node-clock.js";
 import { ELECTION_MS, errorOf, Group, TICK_MS } from "../support/node-harness.js";
+import { bytesOf } from "../support/node-machine.js";
 
 const IDS = [1n, 2n, 3n];
-const LEASE_MS = 6 * TICK_MS;
+const LEASE_MS = 5 * TICK_MS;
 
 async function leasedGroup(leaseReads = true) {
   const group = await Group.led(IDS, { leaseReads });
@@ -164,5 +167,73 @@ test("a bounded staleness is kept on any node: vouched for recently enough, or a
   await follower.node.readIndex({ maxStalenessMs: 400 });
   expect(without()).toBe(2);
   expect(leader.node.metrics.counters.readsWithoutRound).toBe(0);
+  await group.stop();
+});
+
+test("a lease is over after a standstill that is longer, whatever the ticks say that were counted", async () => {
+  const { group, leader } = await leasedGroup();
+  await read(group, leader.node);
+  await group.clock.stall(LEASE_MS - TICK_MS);
+  expect(await servedAtOnce(group, leader.node)).toBe(true);
+  const { ticks } = leader.node.metrics.counters;
+  await group.clock.stall(TICK_MS);
+  expect(await servedAtOnce(group, leader.node)).toBe(false);
+  await read(group, leader.node);
+  // Nothing was counted yet: the read comes before the timers that are overdue.
+  group.clock.jump(LEASE_MS);
+  expect(await servedAtOnce(group, leader.node)).toBe(false);
+  expect(leader.node.metrics.counters.ticks - ticks).toBeLessThan(LEASE_MS / TICK_MS);
+  await group.stop();
+});
+
+test("a follower that stood still twice does not vote before the lease that it granted is over", async () => {
+  const clock = new ManualClock();
+  const maxTicksAtOnce = 2;
+  const ticker = new Ticker({
+    clock,
+    tickIntervalMs: TICK_MS,
+    maxTicksAtOnce,
+    wake: () => {},
+    stalled: () => {},
+  });
+  ticker.start();
+  // Ticks are due when the heartbeat is taken in, and the timer is overdue again.
+  await clock.stall(10 * TICK_MS);
+  clock.jump(10 * TICK_MS);
+  const takenInMs = clock.nowMs();
+  let elapsed = ticker.take();
+  await clock.stall(0);
+  while (elapsed < ELECTION_MS / TICK_MS) {
+    elapsed += ticker.take();
+    if (elapsed < ELECTION_MS / TICK_MS) await clock.advance(TICK_MS / 10);
+  }
+  expect(clock.nowMs() - takenInMs).toBeGreaterThan(LEASE_MS);
+  ticker.stop();
+});
+
+test("a read by lease sees what a follower has acknowledged or shown already", async () => {
+  const { group, leader, follower } = await leasedGroup();
+  await read(group, leader.node);
+  let open = () => {};
+  leader.machine.gate = new Promise((resolve) => {
+    open = resolve;
+  });
+  const write = leader.node.propose(bytesOf("x"), { deadlineMs: 60_000 });
+  await group.clock.advance(TICK_MS);
+  // Committed, applied by the follower, and not yet by the leader.
+  await read(group, follower.node);
+  expect(follower.machine.commands).toEqual(["x"]);
+  let served = false;
+  const answer = leader.node.readIndex({ lease: true }).then(() => {
+    served = true;
+  });
+  await group.clock.settle();
+  expect([served, leader.machine.commands, leader.node.status().pendingReads]).toEqual([false, [], 1]);
+  leader.machine.gate = undefined;
+  open();
+  await group.clock.settle();
+  await answer;
+  expect(leader.machine.commands).toEqual(["x"]);
+  await write;
   await group.stop();
 });
