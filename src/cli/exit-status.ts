@@ -7,6 +7,7 @@ export const ExitStatus = {
   notFound: 3,
   unavailable: 4,
   outcomeUnknown: 5,
+  refused: 6,
 } as const;
 
 export type ExitStatus = (typeof ExitStatus)[keyof typeof ExitStatus];
@@ -18,7 +19,8 @@ export const EXIT_STATUS_HELP = `Exit status:
   2  wrong usage: unknown command or flag, malformed address, missing argument
   3  there is no such key (get, exists, delete)
   4  unavailable: no node answered, or there was no leader within --deadline-ms; nothing was changed
-  5  outcome unknown: a change was sent and may or may not have taken effect`;
+  5  outcome unknown: a change was sent and may or may not have taken effect
+  6  a condition did not hold (put, delete, txn); nothing was changed but by txn --else`;
 
 /** A failure that is explained in a sentence for the person at the keyboard; no stack trace is shown. */
 export class CommandError extends Error {

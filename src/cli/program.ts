@@ -15,9 +15,12 @@ import { logCommand } from "./commands/log.js";
 import { logLevelCommand } from "./commands/log-level.js";
 import { memberCommand } from "./commands/member.js";
 import { putCommand } from "./commands/put.js";
+import { rangeCommand } from "./commands/range.js";
 import { recoverCommand } from "./commands/recover.js";
 import { startCommand } from "./commands/start.js";
 import { statusCommand } from "./commands/status.js";
+import { txnCommand } from "./commands/txn.js";
+import { watchCommand } from "./commands/watch.js";
 import { CommandError, EXIT_STATUS_HELP, ExitStatus } from "./exit-status.js";
 import { type Output, toJsonLine } from "./output.js";
 
@@ -49,10 +52,13 @@ function createProgram(output: Output, end: (status: ExitStatus) => void): Comma
   program.addCommand(startCommand(output));
   program.addCommand(demoCommand(output));
   program.commandsGroup("Read and write:");
-  program.addCommand(putCommand(output));
+  program.addCommand(putCommand(output, end));
   program.addCommand(getCommand(output, end));
   program.addCommand(deleteCommand(output, end));
   program.addCommand(existsCommand(output, end));
+  program.addCommand(rangeCommand(output));
+  program.addCommand(txnCommand(output, end));
+  program.addCommand(watchCommand(output));
   program.commandsGroup("Operate:");
   program.addCommand(statusCommand(output));
   program.addCommand(memberCommand(output));

@@ -5,6 +5,7 @@ import type { KvEntry } from "../../placement/client.js";
 import { addClientOptions, type ClientOptions } from "../arguments.js";
 import { withClient } from "../client-session.js";
 import { ExitStatus } from "../exit-status.js";
+import { entryToJson } from "../kv/show-entry.js";
 import { type Output, toJsonLine } from "../output.js";
 
 interface GetOptions extends ClientOptions {
@@ -30,16 +31,5 @@ export function getCommand(output: Output, end: (status: ExitStatus) => void): C
 
 function toJson(key: string, entry: KvEntry | undefined): object {
   if (entry === undefined) return { key, found: false };
-  const { value, createRevision, modRevision, version } = entry;
-  const base64 = Buffer.from(value).toString("base64");
-  return { key, found: true, value: base64, text: textOf(value), createRevision, modRevision, version };
-}
-
-/** The value as text, for readers of JSON; undefined when it is none. */
-function textOf(value: Uint8Array): string | undefined {
-  try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(value);
-  } catch {
-    return undefined;
-  }
+  return { found: true, ...entryToJson(key, entry) };
 }
