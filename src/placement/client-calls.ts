@@ -10,6 +10,8 @@ export interface ClientCallsOptions {
   readonly dialer: ConnectDialer;
   readonly deadlineMs: number;
   readonly random: () => number;
+  /** Asks a node for the addresses of all members. Failures do no harm. */
+  readonly membersOf: (transport: Transport, call: CallOptions) => Promise<readonly string[]>;
 }
 
 export interface CallPlan {
@@ -28,6 +30,10 @@ const LONGEST_BACKOFF_MS = 500;
 const SHORTEST_ATTEMPT_MS = 500;
 /** A change is not sent again with less time left: cut off, it would make a certain "not applied" uncertain. */
 const LEAST_CHANGE_MS = 250;
+/** How often a client that is well learns where the members are, and how often one that had to look around does. */
+const REFRESH_MS = 60_000;
+const REFRESH_AFTER_TROUBLE_MS = 1_000;
+const REFRESH_DEADLINE_MS = 2_000;
 const LONGEST_DEADLINE_MS = 2 ** 31 - 1;
 
 export class ClientCalls {
@@ -35,6 +41,10 @@ export class ClientCalls {
   #closed = false;
   /** Where the last call succeeded, or where the leader is said to be. */
   #preferred: string | undefined;
+  #endpoints: readonly string[];
+  /** So long ago that the first trouble is reason enough. */
+  #refreshedMs = performance.now() - REFRESH_AFTER_TROUBLE_MS;
+  #refreshing = false;
 
   /** @throws PlacementConfigInvalid without endpoints */
   constructor(options: ClientCallsOptions) {
@@ -42,7 +52,13 @@ export class ClientCalls {
       throw new PlacementConfigInvalid("endpoints is empty: name at least one node, as in 127.0.0.1:7001");
     }
     this.#options = options;
+    this.#endpoints = options.endpoints;
     this.#preferred = options.endpoints[Math.floor(options.random() * options.endpoints.length)];
+  }
+
+  /** Those that were given, and the members as they were known last. */
+  get endpoints(): readonly string[] {
+    return this.#endpoints;
   }
 
   get closed(): boolean {
@@ -73,7 +89,10 @@ export class ClientCalls {
       const timeoutMs = Math.ceil(isOneShot ? remainingMs : attemptMs(remainingMs));
       const call = signal === undefined ? { timeoutMs } : { timeoutMs, signal };
       const failure = await this.#attempt(endpoint, plan, call, send);
-      if ("answer" in failure) return failure.answer;
+      if ("answer" in failure) {
+        this.#refreshWhenDue(endpoint, tried.size > 0 || round > 0);
+        return failure.answer;
+      }
       // "The answer is lost" settles it; "nobody can tell any more" is news only of attempts that came before.
       if (failure.applied) throw clientError("", failure, "applied");
       mayBeApplied ||= !failure.notApplied && failure.reason !== "sessionExpired";
@@ -124,13 +143,31 @@ export class ClientCalls {
     if (plan.endpoint !== undefined) return undefined;
     const { leaderAddress } = failure;
     if (leaderAddress !== undefined && !tried.has(leaderAddress)) return leaderAddress;
-    return this.#options.endpoints.every((endpoint) => tried.has(endpoint)) ? undefined : this.#choose(tried);
+    return this.#endpoints.every((endpoint) => tried.has(endpoint)) ? undefined : this.#choose(tried);
   }
 
   #choose(tried: ReadonlySet<string>): string {
-    const { endpoints, random } = this.#options;
-    const fresh = endpoints.filter((endpoint) => !tried.has(endpoint));
-    return fresh[Math.floor(random() * fresh.length)] ?? "";
+    const fresh = this.#endpoints.filter((endpoint) => !tried.has(endpoint));
+    return fresh[Math.floor(this.#options.random() * fresh.length)] ?? "";
+  }
+
+  /** In the background: nodes that were given may go one day, while others join. */
+  #refreshWhenDue(endpoint: string, hadTrouble: boolean): void {
+    const ageMs = performance.now() - this.#refreshedMs;
+    const isDue = ageMs >= (hadTrouble ? REFRESH_AFTER_TROUBLE_MS : REFRESH_MS);
+    if (!isDue || this.#refreshing || this.#closed) return;
+    this.#refreshing = true;
+    const { dialer, endpoints, membersOf } = this.#options;
+    const learn = async () => {
+      const members = await membersOf(dialer.dial(endpoint), { timeoutMs: REFRESH_DEADLINE_MS });
+      this.#endpoints = [...new Set([...endpoints, ...members])];
+    };
+    learn()
+      .catch(() => undefined)
+      .finally(() => {
+        this.#refreshing = false;
+        this.#refreshedMs = performance.now();
+      });
   }
 
   #backoffMs(round: number): number {

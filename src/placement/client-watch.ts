@@ -37,7 +37,8 @@ export interface WatchUpdate {
 }
 
 export interface WatchContext {
-  readonly endpoints: readonly string[];
+  /** May change while the watch goes on. */
+  readonly endpoints: () => readonly string[];
   readonly dialer: ConnectDialer;
   readonly random: () => number;
   readonly isClosed: () => boolean;
@@ -63,14 +64,15 @@ export async function* watchKeys(
   options: WatchClientOptions,
 ): AsyncGenerator<WatchUpdate> {
   const { signal } = options;
-  const { endpoints, random } = context;
+  const { random } = context;
   let next = options.fromRevision ?? 0n;
-  let at = Math.floor(random() * endpoints.length);
+  let at = Math.floor(random() * context.endpoints().length);
   /** How many nodes in a row have said that the revision is too long ago; how often in a row nothing came. */
   let compacted = 0;
   let failures = 0;
   const isOver = () => signal?.aborted === true || context.isClosed();
   while (!isOver()) {
+    const endpoints = context.endpoints();
     const endpoint = endpoints[at % endpoints.length] ?? "";
     const link = new WatchLink(options);
     let failure: Failure;
@@ -83,13 +85,13 @@ export async function* watchKeys(
         progressIntervalMs: options.progressIntervalMs ?? 0,
       };
       for await (const response of call.watch(request, link.callOptions)) {
-        link.heard();
+        // The time that the caller takes is not the node's silence.
+        link.rest();
         failures = 0;
         compacted = 0;
         next = response.revision + 1n;
         yield watchUpdate(response);
-        // The time that the caller took is not the node's silence.
-        link.heard();
+        link.listen();
       }
       failure = failureOf(new Error("the node ended the watch"), endpoint, false, () => true);
     } catch (error) {
@@ -123,7 +125,7 @@ class WatchLink {
   readonly #signal: AbortSignal | undefined;
   readonly #silenceMs: number;
   readonly #abort = () => this.#controller.abort();
-  #timer: NodeJS.Timeout;
+  #timer: NodeJS.Timeout | undefined;
 
   constructor({ signal, progressIntervalMs }: WatchClientOptions) {
     this.#signal = signal;
@@ -132,18 +134,22 @@ class WatchLink {
       (progressIntervalMs ?? DEFAULT_PROGRESS_MS) * SILENT_INTERVALS,
       LEAST_SILENCE_MS,
     );
-    this.#timer = setTimeout(this.#abort, this.#silenceMs);
+    this.listen();
     // Watches have no deadline: 0 stands for none.
     this.callOptions = { signal: this.#controller.signal, timeoutMs: 0 };
   }
 
-  heard(): void {
-    clearTimeout(this.#timer);
+  /** From now on the node has to say something within its time. */
+  listen(): void {
     this.#timer = setTimeout(this.#abort, this.#silenceMs);
   }
 
-  close(): void {
+  rest(): void {
     clearTimeout(this.#timer);
+  }
+
+  close(): void {
+    this.rest();
     this.#signal?.removeEventListener("abort", this.#abort);
     // A stream that its caller left in the middle would stay open.
     this.#controller.abort();

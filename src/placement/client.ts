@@ -15,6 +15,7 @@ import {
   ReadConsistency,
   type WriteId,
 } from "../gen/service_pb.js";
+import { addressProblem } from "../services/address.js";
 import { ClientCalls } from "./client-calls.js";
 import { PlacementError } from "./client-error.js";
 import {
@@ -38,7 +39,7 @@ import { parseAddress } from "./config.js";
 export type { KvEntry } from "./client-kv.js";
 
 export interface PlacementClientOptions {
-  /** `host:port` of one or more nodes; one that answers is enough. */
+  /** `host:port` of one or more nodes; one that answers is enough. Others are learned from it in time. */
   readonly endpoints: readonly string[];
   /** How long a call may take, all attempts together. Default 5,000. */
   readonly deadlineMs?: number | undefined;
@@ -113,7 +114,6 @@ export class PlacementClient {
   readonly #calls: ClientCalls;
   readonly #retryUnknown: boolean;
   readonly #random: () => number;
-  readonly #endpoints: readonly string[];
   readonly #writes = new ClientWrites();
 
   /**
@@ -125,13 +125,22 @@ export class PlacementClient {
     this.#dialer = new ConnectDialer({ tls: dialTls(options.tls) });
     this.#retryUnknown = options.retryUnknown ?? true;
     this.#random = options.random ?? Math.random;
-    this.#endpoints = [...options.endpoints];
     this.#calls = new ClientCalls({
       endpoints: options.endpoints,
       dialer: this.#dialer,
       deadlineMs: options.deadlineMs ?? 5_000,
       random: this.#random,
+      membersOf: async (transport, call) => {
+        const { membership } = await createClient(RaftMetricsService, transport).members({}, call);
+        const addresses = (membership?.members ?? []).map(({ address }) => address);
+        return addresses.filter((address) => addressProblem(address) === undefined);
+      },
     });
+  }
+
+  /** Where this client goes: the endpoints that it was given, and the members as it has learned them since. */
+  get endpoints(): readonly string[] {
+    return this.#calls.endpoints;
   }
 
   /**
@@ -241,7 +250,7 @@ export class PlacementClient {
    */
   watch(keys: KeySelection, options: WatchClientOptions = {}): AsyncGenerator<WatchUpdate> {
     const context = {
-      endpoints: this.#endpoints,
+      endpoints: () => this.#calls.endpoints,
       dialer: this.#dialer,
       random: this.#random,
       isClosed: () => this.#calls.closed,

@@ -222,6 +222,20 @@ describe("a cluster that loses nodes", () => {
     }
   }, 60_000);
 
+  test("a client that was given one node knows all of them after some trouble, and needs the one no more", async () => {
+    const cluster = await TestCluster.start(onTestFinished, 3);
+    const [dead] = await freePorts(1);
+    const given = (await cluster.follower()).node.id;
+    const client = clientOf([`127.0.0.1:${dead}`, cluster.address(given)], { deadlineMs: 20_000 });
+    await client.set("before", "1");
+    await expect
+      .poll(() => client.endpoints.toSorted())
+      .toEqual([`127.0.0.1:${dead}`, ...cluster.endpoints].toSorted());
+    await cluster.stopNode(given);
+    await client.set("after", "1");
+    expect(await client.exists("before")).toBe(true);
+  });
+
   test("an orderly stop of the leader loses no answer: nothing has to be repeated as unknown", async () => {
     const cluster = await TestCluster.start(onTestFinished, 3);
     const leader = await cluster.leader();
