@@ -162,14 +162,14 @@ export class RawNode {
   /**
    * Takes in a message from a peer; the transport vouches for the sender. Ignored are messages without a sender or a
    * term, which inside means a local one (only MsgPropose and MsgReadIndex have none, and name whoever asked first),
-   * and appends whose entries do not follow on each other.
+   * appends whose entries do not follow on each other, and snapshots without metadata.
    */
   step(message: Message): StepOutcome {
     if (isLocalMessage(message.msgType)) return dropped("localMessage");
     if (isResponse(message.msgType) && this.raft.tracker.get(message.from) === undefined) {
       return dropped("unknownPeer");
     }
-    if (!comesFromPeer(this.raft, message) || !isInOrder(message)) {
+    if (!comesFromPeer(this.raft, message) || !isWellFormed(message)) {
       const { msgType, from } = message;
       tell(this.raft, { type: "messageIgnored", msgType, from, reason: "malformed" });
       return ACCEPTED;
@@ -528,9 +528,13 @@ function comesFromPeer(raft: RaftState, { msgType, term, from }: Message): boole
   }
 }
 
+function isWellFormed(message: Message): boolean {
+  if (message.msgType === MessageType.MsgSnapshot) return message.snapshot?.metadata !== undefined;
+  return message.msgType !== MessageType.MsgAppend || isInOrder(message);
+}
+
 /** The entries of an append stand where it says, and their terms do not fall: all else rests on that (E15). */
 function isInOrder(message: Message): boolean {
-  if (message.msgType !== MessageType.MsgAppend) return true;
   let { index, logTerm } = message;
   for (const entry of message.entries) {
     index += 1n;

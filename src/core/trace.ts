@@ -11,7 +11,6 @@ export type IgnoreReason =
   | "unknownPeer"
   | "otherPhase"
   | "alreadyThere"
-  | "notAMember"
   | "malformed"
   | "notAVoter";
 

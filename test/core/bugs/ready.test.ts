@@ -108,6 +108,7 @@ describe("entries that a storage was fetching", () => {
 
     leader.forceLeader();
     leader.takeMessages();
+    leader.progress(2).resume();
     leader.act((raw) => raw.onEntriesFetched(context));
     expect(leader.takeMessages()).toEqual([]);
   });

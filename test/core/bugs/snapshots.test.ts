@@ -40,14 +40,16 @@ test("U6, E16: an older snapshot than the one sent is as good, if the log takes 
 
 test("U12: a snapshot that was asked for is sent once, also when its acknowledgement overtakes the report", () => {
   const leader = new TestNode(1n, { voters: VOTERS }).forceLeader();
+  leader.propose("x");
   leader.takeMessages();
   leader.step(ack(leader, 2, 1n));
+  leader.step(ack(leader, 3, 2n));
   leader.takeMessages();
   const request = { reject: true, rejectHint: 1n, logTerm: 1n, requestSnapshot: 1n };
   leader.step(ack(leader, 2, 1n, request));
   expect(ofType(leader.takeMessages(), MessageType.MsgSnapshot)).toHaveLength(1);
 
-  leader.step(ack(leader, 2, 1n));
+  leader.step(ack(leader, 2, 2n));
   leader.act((raw) => raw.reportSnapshot(2n, "finish"));
   leader.step(heartbeatResponse(leader, 2));
   leader.propose("x");
