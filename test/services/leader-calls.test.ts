@@ -365,6 +365,7 @@ function codeOf(reason: string): RaftNodeErrorCode {
     "nodeStopped",
     "inboxFull",
     "tooLarge",
+    "noSpace",
     "invalidArgument",
     "membershipRefused",
     "noLeader",
