@@ -16,22 +16,47 @@ export type CallKind = "proposal" | "membership" | "read" | "transfer" | "wait";
 /** Deadlines that lie closer together than this share a timer. */
 const GRAIN_MS = 5;
 
-export class Call<T> {
+export interface CallHooks {
+  /** The error of a call whose deadline has passed. */
+  expired(): RaftNodeError;
+  /** The error of a call whose caller gave it up. */
+  aborted(): RaftNodeError;
+  /** Runs when the call has ended, whatever ended it. */
+  ended?(): void;
+}
+
+/** What a list of calls of any kind needs of each. */
+interface OpenCall {
+  readonly kind: CallKind;
+  readonly deadlineAtMs: number;
+  reject(error: Error): void;
+  expire(): void;
+}
+
+// One object per call, and closures only where somebody may fire: a busy node opens tens of thousands a second.
+export class Call<T> implements OpenCall {
   readonly promise: Promise<T>;
   #resolve: (value: T) => void = () => {};
   #reject: (error: Error) => void = () => {};
   #settled = false;
+  #onAbort: (() => void) | undefined;
 
   constructor(
     readonly kind: CallKind,
     readonly startedMs: number,
     readonly deadlineAtMs: number,
-    private readonly whenSettled: (call: Call<T>) => void,
+    private readonly hooks: CallHooks,
+    private readonly signal: AbortSignal | undefined,
+    private readonly open: Set<OpenCall>,
   ) {
     this.promise = new Promise<T>((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
     });
+    open.add(this);
+    if (signal === undefined) return;
+    this.#onAbort = () => this.reject(this.hooks.aborted());
+    signal.addEventListener("abort", this.#onAbort, { once: true });
   }
 
   get settled(): boolean {
@@ -46,28 +71,18 @@ export class Call<T> {
     if (this.#settle()) this.#reject(error);
   }
 
+  expire(): void {
+    this.reject(this.hooks.expired());
+  }
+
   #settle(): boolean {
     if (this.#settled) return false;
     this.#settled = true;
-    this.whenSettled(this);
+    this.open.delete(this);
+    if (this.#onAbort !== undefined) this.signal?.removeEventListener("abort", this.#onAbort);
+    this.hooks.ended?.();
     return true;
   }
-}
-
-export interface CallHooks {
-  /** The error of a call whose deadline has passed. */
-  readonly expired: () => RaftNodeError;
-  /** The error of a call whose caller gave it up. */
-  readonly aborted: () => RaftNodeError;
-  /** Runs when the call has ended, whatever ended it. */
-  readonly ended?: () => void;
-}
-
-interface OpenCall {
-  readonly kind: CallKind;
-  readonly deadlineAtMs: number;
-  readonly fail: (error: Error) => void;
-  readonly expired: () => RaftNodeError;
 }
 
 /** All calls of a node that have not ended, and the one timer that watches their deadlines. */
@@ -94,27 +109,14 @@ export class Calls {
       });
     }
     const startedMs = this.clock.nowMs();
-    const onAbort = () => call.reject(hooks.aborted());
-    const call: Call<T> = new Call(kind, startedMs, startedMs + deadlineMs, () => {
-      this.#open.delete(open);
-      signal?.removeEventListener("abort", onAbort);
-      hooks.ended?.();
-    });
-    const open: OpenCall = {
-      kind,
-      deadlineAtMs: call.deadlineAtMs,
-      fail: (error) => call.reject(error),
-      expired: hooks.expired,
-    };
-    this.#open.add(open);
-    signal?.addEventListener("abort", onAbort, { once: true });
-    this.#watch(open.deadlineAtMs);
+    const call = new Call<T>(kind, startedMs, startedMs + deadlineMs, hooks, signal, this.#open);
+    this.#watch(call.deadlineAtMs);
     return call;
   }
 
   /** Ends every open call. */
   failAll(errorOf: (kind: CallKind) => RaftNodeError): void {
-    for (const call of [...this.#open]) call.fail(errorOf(call.kind));
+    for (const call of [...this.#open]) call.reject(errorOf(call.kind));
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
     this.#timerAtMs = Number.POSITIVE_INFINITY;
@@ -135,7 +137,7 @@ export class Calls {
     const nowMs = this.clock.nowMs();
     let earliestMs = Number.POSITIVE_INFINITY;
     for (const call of [...this.#open]) {
-      if (call.deadlineAtMs <= nowMs) call.fail(call.expired());
+      if (call.deadlineAtMs <= nowMs) call.expire();
       else earliestMs = Math.min(earliestMs, call.deadlineAtMs);
     }
     this.#watch(earliestMs);

@@ -16,6 +16,7 @@ import { overwritten, proposalRefused } from "./refusals.js";
 /** Changes that wait at most; one is carried out at a time anyway. */
 const MAX_PENDING = 64;
 const NO_CONTEXT = new Uint8Array(0);
+const NOBODY: readonly never[] = Object.freeze([]);
 
 export interface ConfChangesOptions {
   readonly calls: Calls;
@@ -134,10 +135,10 @@ export class ConfChanges {
 
   /** Who waited at this place for this very entry; those who were overwritten by it are told so. */
   #takeOwn(entry: Entry): readonly PendingChange[] {
-    if (this.#appended.isEmpty) return [];
+    if (this.#appended.isEmpty) return NOBODY;
     const waiting = this.#appended.take(entry);
     for (const { call } of waiting?.lost ?? []) call.reject(overwritten());
-    return waiting?.own ?? [];
+    return waiting?.own ?? NOBODY;
   }
 
   #ended(pending: PendingChange): void {

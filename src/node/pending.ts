@@ -8,35 +8,53 @@ export interface Place {
   readonly term: Term;
 }
 
+interface Waiting<W> {
+  readonly term: Term;
+  readonly waiter: W;
+}
+
+/** Who waited at a place. */
+export interface Taken<W> {
+  /** They saw their own entry applied. */
+  readonly own: readonly W[];
+  /** They lost to it. */
+  readonly lost: readonly W[];
+}
+
+const NOBODY: readonly never[] = Object.freeze([]);
+
 export class Pending<W> {
   // More than one at an index only when this node led twice and its first entry was overwritten meanwhile.
-  readonly #byIndex = new Map<LogIndex, { readonly term: Term; readonly waiter: W }[]>();
+  readonly #byIndex = new Map<LogIndex, Waiting<W>[]>();
 
   get isEmpty(): boolean {
     return this.#byIndex.size === 0;
   }
 
-  add(place: Place, waiter: W): void {
-    const others = this.#byIndex.get(place.index);
-    const waiting = { term: place.term, waiter };
-    if (others === undefined) this.#byIndex.set(place.index, [waiting]);
-    else others.push(waiting);
+  add({ index, term }: Place, waiter: W): void {
+    const others = this.#byIndex.get(index);
+    if (others === undefined) this.#byIndex.set(index, [{ term, waiter }]);
+    else others.push({ term, waiter });
   }
 
-  remove(place: Place, waiter: W): void {
-    const left = this.#byIndex.get(place.index)?.filter((waiting) => waiting.waiter !== waiter) ?? [];
-    if (left.length === 0) this.#byIndex.delete(place.index);
-    else this.#byIndex.set(place.index, left);
+  /** Does nothing for one that was taken out. */
+  remove({ index }: Place, waiter: W): void {
+    const waiting = this.#byIndex.get(index);
+    if (waiting === undefined) return;
+    const left = waiting.filter((each) => each.waiter !== waiter);
+    if (left.length === 0) this.#byIndex.delete(index);
+    else this.#byIndex.set(index, left);
   }
 
-  /** Takes out everybody who waited at this index: who saw their own entry applied, and who lost to it. */
-  take(place: Place): { readonly own: readonly W[]; readonly lost: readonly W[] } | undefined {
-    const waiting = this.#byIndex.get(place.index);
+  take({ index, term }: Place): Taken<W> | undefined {
+    const waiting = this.#byIndex.get(index);
     if (waiting === undefined) return undefined;
-    this.#byIndex.delete(place.index);
+    this.#byIndex.delete(index);
+    const [first] = waiting;
+    if (waiting.length === 1 && first?.term === term) return { own: [first.waiter], lost: NOBODY };
     return {
-      own: waiting.filter(({ term }) => term === place.term).map(({ waiter }) => waiter),
-      lost: waiting.filter(({ term }) => term !== place.term).map(({ waiter }) => waiter),
+      own: waiting.filter((each) => each.term === term).map(({ waiter }) => waiter),
+      lost: waiting.filter((each) => each.term !== term).map(({ waiter }) => waiter),
     };
   }
 

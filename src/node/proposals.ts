@@ -4,7 +4,7 @@
 import type { RawNode } from "../core/raw-node.js";
 import type { LogIndex, NodeId, Term } from "../core/types.js";
 import type { Entry } from "../gen/eraftpb_pb.js";
-import type { Call, CallOptions, Calls } from "./calls.js";
+import type { Call, CallHooks, CallOptions, Calls } from "./calls.js";
 import { RaftNodeError } from "./errors.js";
 import type { NodeMetrics } from "./metrics.js";
 import { Pending, type Place } from "./pending.js";
@@ -39,11 +39,33 @@ export interface ProposalsOptions {
   readonly wake: () => void;
 }
 
-interface Proposal {
-  readonly data: Uint8Array;
+/** One that has not ended: what the core is given, who waits for it, and what becomes of his call. */
+class Proposal implements CallHooks {
+  readonly context = NO_CONTEXT;
   readonly call: Call<ProposeResult>;
   /** Where it was appended; undefined while it is queued, and then it is certain not to be applied. */
   place: Place | undefined;
+
+  constructor(
+    readonly data: Uint8Array,
+    private readonly proposals: Proposals,
+    calls: Calls,
+    callOptions: CallOptions | undefined,
+  ) {
+    this.call = calls.open("proposal", callOptions, this);
+  }
+
+  expired(): RaftNodeError {
+    return this.proposals.expired(this);
+  }
+
+  aborted(): RaftNodeError {
+    return new RaftNodeError("aborted", `the signal fired; ${fateOf(this)}`);
+  }
+
+  ended(): void {
+    this.proposals.ended(this);
+  }
 }
 
 export class Proposals {
@@ -67,17 +89,12 @@ export class Proposals {
     if (this.#count >= maxPending || this.#bytes + data.length > maxPendingBytes) {
       throw new RaftNodeError("inboxFull", `${this.#count} proposals are waiting; slow down and retry`);
     }
-    const call: Call<ProposeResult> = calls.open("proposal", callOptions, {
-      expired: () => this.#expired(proposal),
-      aborted: () => new RaftNodeError("aborted", `the signal fired; ${fateOf(proposal)}`),
-      ended: () => this.#ended(proposal),
-    });
-    const proposal: Proposal = { data, call, place: undefined };
+    const proposal = new Proposal(data, this, calls, callOptions);
     this.#count += 1;
     this.#bytes += data.length;
     this.#queue.push(proposal);
     wake();
-    return call.promise;
+    return proposal.call.promise;
   }
 
   /** Hands everything queued to the core, in order, in as few batches as their limit allows. */
@@ -135,7 +152,7 @@ export class Proposals {
   }
 
   #propose(node: RawNode, batch: readonly Proposal[]): void {
-    const outcome = node.proposeBatch(batch.map(({ data }) => ({ context: NO_CONTEXT, data })));
+    const outcome = node.proposeBatch(batch);
     this.options.metrics.count("proposalBatches");
     if (!outcome.accepted) {
       for (const { call } of batch) call.reject(proposalRefused(outcome.reason, this.options.leaderId()));
@@ -148,14 +165,17 @@ export class Proposals {
         call.reject(new RaftNodeError("outcomeUnknown", "the command was forwarded"));
       return;
     }
-    const firstIndex = last.index - BigInt(batch.length - 1);
-    batch.forEach((proposal, offset) => {
-      proposal.place = { index: firstIndex + BigInt(offset), term: last.term };
+    const { term } = last;
+    let index = last.index - BigInt(batch.length);
+    for (const proposal of batch) {
+      index += 1n;
+      proposal.place = { index, term };
       this.#appended.add(proposal.place, proposal);
-    });
+    }
   }
 
-  #expired(proposal: Proposal): RaftNodeError {
+  /** Called by the proposal itself. */
+  expired(proposal: Proposal): RaftNodeError {
     const { place } = proposal;
     if (place !== undefined && !(this.options.leading() && this.options.term() === place.term)) {
       return new RaftNodeError(
@@ -166,7 +186,8 @@ export class Proposals {
     return new RaftNodeError("deadlineExceeded", `the deadline passed; ${fateOf(proposal)}`);
   }
 
-  #ended(proposal: Proposal): void {
+  /** Called by the proposal itself. */
+  ended(proposal: Proposal): void {
     this.#count -= 1;
     this.#bytes -= proposal.data.length;
     if (proposal.place !== undefined) this.#appended.remove(proposal.place, proposal);

@@ -102,9 +102,14 @@ export class RaftNode implements AsyncDisposable {
    *   applied.
    *   `outcomeUnknown`, `deadlineExceeded`, `aborted`, `nodeStopped`: may or may not be applied, now or later.
    */
-  async propose(data: Uint8Array, options?: ProposeOptions): Promise<ProposeResult> {
-    this.#runtime.requireRunning();
-    return this.#runtime.proposals.submit(data, options);
+  propose(data: Uint8Array, options?: ProposeOptions): Promise<ProposeResult> {
+    // Not async: that would cost two promises more for each.
+    try {
+      this.#runtime.requireRunning();
+      return this.#runtime.proposals.submit(data, options);
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   /**
