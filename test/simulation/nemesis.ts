@@ -1,0 +1,243 @@
+// Whatever goes wrong: draws one fault after another of those that the seed uses, and mends them all in the end.
+
+import { isMember, isVoter } from "../../src/node/membership.js";
+import type { Host } from "./host.js";
+import type { Network } from "./network/network.js";
+import type { Operator } from "./operator.js";
+import type { Random } from "./random.js";
+import type { Scheduler } from "./scheduler.js";
+import { type Fault, MAX_LEASE_SKEW, type Swarm } from "./swarm.js";
+import type { Trace } from "./trace.js";
+
+export interface NemesisWorld {
+  readonly scheduler: Scheduler;
+  readonly trace: Trace;
+  readonly swarm: Swarm;
+  readonly network: Network;
+  readonly operator: Operator;
+  readonly hosts: () => readonly Host[];
+}
+
+const DISK_FULL_BYTES = 200 * 1024 ** 2;
+const DISK_EXHAUSTED_BYTES = 10 * 1024 ** 2;
+const PLENTY_BYTES = 1e12;
+
+export class Nemesis {
+  #stopped = false;
+  readonly #used = new Set<Fault>();
+
+  constructor(
+    private readonly world: NemesisWorld,
+    private readonly random: Random,
+  ) {}
+
+  get used(): ReadonlySet<Fault> {
+    return this.#used;
+  }
+
+  async work(): Promise<void> {
+    const { swarm, scheduler } = this.world;
+    const faults = [...swarm.faults];
+    if (faults.length === 0) return;
+    for (;;) {
+      await scheduler.sleep(this.random.between(0, 2 * swarm.calmMs));
+      if (this.#stopped) return;
+      const fault = this.random.pick(faults);
+      if (!this.#do(fault)) continue;
+      this.#used.add(fault);
+    }
+  }
+
+  /** No more faults; what can be mended is. Machines that are lost stay lost. */
+  stop(): void {
+    this.#stopped = true;
+    const { network } = this.world;
+    network.heal();
+    Object.assign(network.weather, {
+      fastestMs: 0.2,
+      slowestMs: 5,
+      lossProbability: 0,
+      doubleProbability: 0,
+    });
+    for (const host of this.world.hosts()) {
+      host.process?.resume();
+      host.setClockRate(1);
+      host.usesLeft = Number.POSITIVE_INFINITY;
+      const { health } = host.disk;
+      Object.assign(health, {
+        fastestMs: 0.2,
+        slowestMs: 4,
+        hanging: false,
+        failing: false,
+        freeBytes: PLENTY_BYTES,
+      });
+      host.start();
+    }
+  }
+
+  /** False: it cannot be done now. */
+  #do(fault: Fault): boolean {
+    const { network, operator, swarm, trace } = this.world;
+    const host = this.#someHost();
+    if (host === undefined) return false;
+    switch (fault) {
+      case "partition":
+        return this.#partition();
+      case "oneWayCut": {
+        const other = this.#someHost();
+        if (other === undefined || other === host) return false;
+        trace.add("nemesis", `cuts ${host.id}>${other.id}`);
+        network.cut(host.id, other.id);
+        return this.#later(() => network.heal(), 4_000);
+      }
+      case "loss":
+        network.weather.lossProbability = this.random.pick([0.01, 0.1, 0.3]);
+        return this.#later(() => {
+          network.weather.lossProbability = 0;
+        }, 3_000);
+      case "doubling":
+        network.weather.doubleProbability = this.random.pick([0.05, 0.4]);
+        return this.#later(() => {
+          network.weather.doubleProbability = 0;
+        }, 5_000);
+      case "slowNetwork":
+        network.weather.slowestMs = this.random.pick([50, 300, 1_500]);
+        return this.#later(() => {
+          network.weather.slowestMs = 5;
+        }, 3_000);
+      case "slowLink": {
+        const other = this.#someHost();
+        if (other === undefined) return false;
+        network.slowDown(host.id, other.id, this.random.pick([20, 200, 800]));
+        return true;
+      }
+      case "crash":
+        host.crash("killed");
+        return this.#restartLater(host);
+      case "crashInMidCall":
+        host.usesLeft = this.random.int(1, 40);
+        return this.#restartLater(host);
+      case "freeze": {
+        const { process } = host;
+        if (process === undefined || process.frozen) return false;
+        trace.add("nemesis", `freezes ${host.id}`);
+        process.freeze();
+        return this.#later(() => process.resume(), 3_000);
+      }
+      case "clockSkew":
+        if (swarm.leaseReads) host.setClockRate(1 + this.random.between(-MAX_LEASE_SKEW, MAX_LEASE_SKEW));
+        else host.setClockRate(this.random.pick([0.1, 0.5, 1, 1, 1.3, 3, 8]));
+        trace.add("nemesis", `clock of ${host.id} runs at ${host.clockRate.toFixed(2)}`);
+        return true;
+      case "clockStop":
+        host.setClockRate(0);
+        trace.add("nemesis", `clock of ${host.id} stops`);
+        return this.#later(() => host.setClockRate(1), 4_000);
+      case "slowDisk":
+        host.disk.health.slowestMs = this.random.pick([50, 400, 2_000]);
+        host.disk.health.fastestMs = this.random.pick([0.2, 20, 100]);
+        trace.add("nemesis", `disk of ${host.id} is slow`);
+        return this.#later(() => {
+          host.disk.health.slowestMs = 4;
+          host.disk.health.fastestMs = 0.2;
+        }, 5_000);
+      case "failingDisk":
+        host.disk.health.failing = true;
+        trace.add("nemesis", `disk of ${host.id} fails`);
+        return this.#restartLater(host);
+      case "hangingDisk":
+        host.disk.health.hanging = true;
+        trace.add("nemesis", `disk of ${host.id} hangs`);
+        return this.#later(() => {
+          host.disk.health.hanging = false;
+        }, 8_000);
+      case "fullDisk":
+        host.disk.health.freeBytes = this.random.pick([DISK_FULL_BYTES, DISK_EXHAUSTED_BYTES]);
+        trace.add("nemesis", `disk of ${host.id} is full`);
+        return this.#later(() => {
+          host.disk.health.freeBytes = PLENTY_BYTES;
+        }, 4_000);
+      case "damagedDisk":
+        if (!this.#mayLose(host)) return false;
+        host.crash("killed");
+        host.damaged = host.disk.damage();
+        return this.#restartLater(host);
+      case "lostDisk":
+        if (!this.#mayLose(host)) return false;
+        host.crash("its disk is gone");
+        host.state = "lost";
+        return true;
+      case "transfer":
+        operator.transfer();
+        return true;
+      case "membership":
+        if (this.#lost().length > 0) operator.mend();
+        else operator.changeSomething();
+        return true;
+      case "requestSnapshot":
+        operator.requestSnapshot();
+        return true;
+    }
+  }
+
+  #partition(): boolean {
+    const { network, trace } = this.world;
+    const hosts = this.random.shuffled(this.world.hosts());
+    if (hosts.length < 2) return false;
+    const size = this.random.int(1, hosts.length);
+    const inside = hosts.slice(0, size);
+    const outside = hosts.slice(size);
+    for (const { id } of inside) {
+      for (const other of outside) {
+        network.cut(id, other.id);
+        network.cut(other.id, id);
+      }
+    }
+    trace.add(
+      "nemesis",
+      `parts ${inside.map(({ id }) => id).join()} from ${outside.map(({ id }) => id).join()}`,
+    );
+    return this.#later(() => network.heal(), 4_000);
+  }
+
+  #later(mend: () => void, mostMs: number): true {
+    this.world.scheduler.after(this.random.between(50, mostMs), undefined, () => {
+      if (!this.#stopped) mend();
+    });
+    return true;
+  }
+
+  #restartLater(host: Host): true {
+    const restart = (): void => {
+      if (this.#stopped) return;
+      host.start();
+      if (host.state === "down") this.world.scheduler.after(500, undefined, restart);
+    };
+    this.world.scheduler.after(this.random.between(1, 3_000), undefined, restart);
+    return true;
+  }
+
+  #someHost(): Host | undefined {
+    const hosts = this.world.hosts().filter(({ state }) => state !== "lost" && state !== "retired");
+    const leading = hosts.filter(({ up }) => up?.node.isLeader === true);
+    if (leading.length > 0 && this.random.chance(0.35)) return this.random.pick(leading);
+    return hosts.length === 0 ? undefined : this.random.pick(hosts);
+  }
+
+  #lost(): readonly Host[] {
+    return this.world.hosts().filter(({ state, damaged }) => state === "lost" || damaged);
+  }
+
+  /** A group survives the loss of a machine for good only if the others are a majority of every membership there is. */
+  #mayLose(host: Host): boolean {
+    const views = this.world.hosts().flatMap(({ up }) => (up === undefined ? [] : [up.node.membership]));
+    if (views.some((view) => view.votersOutgoing.length > 0)) return false;
+    const lost = this.#lost();
+    return views.every((view) => {
+      if (!isMember(view, host.id) || view.voters.length === 0) return true;
+      if (!isVoter(view, host.id)) return true;
+      const left = view.voters.filter((id) => id !== host.id && !lost.some((other) => other.id === id));
+      return left.length * 2 > view.voters.length && view.voters.length >= 3 && lost.length === 0;
+    });
+  }
+}

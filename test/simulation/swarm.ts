@@ -1,0 +1,106 @@
+// Which faults a seed uses, and how the nodes are set up: every seed draws its own mixture, so that each fault meets
+// every other one, and some meet none.
+
+import type { NodeLimits, RaftOptions } from "../../src/node/options.js";
+import type { CompactionOptions } from "../../src/node/snapshotting.js";
+import type { Random } from "./random.js";
+
+export const FAULTS = [
+  "partition",
+  "oneWayCut",
+  "loss",
+  "doubling",
+  "slowNetwork",
+  "slowLink",
+  "crash",
+  "crashInMidCall",
+  "freeze",
+  "clockSkew",
+  "clockStop",
+  "slowDisk",
+  "failingDisk",
+  "hangingDisk",
+  "fullDisk",
+  "damagedDisk",
+  "lostDisk",
+  "transfer",
+  "membership",
+  "requestSnapshot",
+] as const;
+
+export type Fault = (typeof FAULTS)[number];
+
+export interface Swarm {
+  readonly faults: ReadonlySet<Fault>;
+  /** Between two faults, on average. */
+  readonly calmMs: number;
+  readonly voters: number;
+  readonly safetyMs: number;
+  readonly clients: number;
+  readonly keys: number;
+  readonly thinkMs: number;
+  readonly sessions: boolean;
+  readonly tickIntervalMs: number;
+  readonly electionTick: number;
+  readonly leaseReads: boolean;
+  readonly inEnvelopes: boolean;
+  readonly raft: RaftOptions;
+  readonly priorities: boolean;
+  readonly compaction: CompactionOptions;
+  readonly limits: Partial<NodeLimits>;
+}
+
+/** A clock of the group that promises leases may run so much faster than another. */
+export const MAX_LEASE_SKEW = 0.04;
+
+export function drawSwarm(random: Random): Swarm {
+  const density = random.pick([0.15, 0.4, 0.4, 0.7, 1]);
+  const faults = new Set(FAULTS.filter(() => random.chance(density)));
+  const checkQuorum = random.chance(0.8);
+  const leaseReads = checkQuorum && random.chance(0.4);
+  // A clock that stops keeps its lease for ever: that is outside of what leases promise.
+  if (leaseReads) faults.delete("clockStop");
+  const maxSizePerMsg = random.pick([0, 256, 4_096, 65_536]);
+  const afterEntries = random.pick([6, 20, 60, 10_000]);
+  return {
+    faults,
+    calmMs: random.pick([150, 400, 1_200]),
+    voters: random.pick([1, 2, 3, 3, 3, 4, 5]),
+    safetyMs: random.pick([15_000, 25_000, 40_000]),
+    clients: random.int(2, 7),
+    keys: random.int(1, 6),
+    thinkMs: random.pick([20, 100, 300]),
+    sessions: random.chance(0.7),
+    tickIntervalMs: random.pick([50, 100]),
+    electionTick: random.pick([6, 10]),
+    leaseReads,
+    inEnvelopes: random.chance(0.6),
+    raft: {
+      heartbeatTick: random.pick([1, 2]),
+      checkQuorum,
+      preVote: random.chance(0.75),
+      skipBcastCommit: random.chance(0.3),
+      batchAppend: random.chance(0.4),
+      maxSizePerMsg,
+      maxInflightMsgs: random.pick([1, 2, 8, 256]),
+      maxInflightBytes: Math.max(random.pick([512, 65_536, 1e9]), maxSizePerMsg),
+      maxUncommittedSize: Math.max(random.pick([2_048, 1e8]), maxSizePerMsg),
+      maxCommittedSizePerReady: random.pick([0, 128, 65_536]),
+      maxPendingReads: random.pick([2, 1_000]),
+    },
+    priorities: random.chance(0.3),
+    compaction: {
+      afterEntries,
+      keepEntries: random.pick([0, 2, Math.floor(afterEntries / 2)]),
+      snapshots: random.pick(["onDemand", "always"] as const),
+    },
+    limits: {
+      maxReadysInFlight: random.pick([1, 2, 5, 128]),
+      maxApplyBatchEntries: random.pick([1, 3, 1_024]),
+      inboxCapacityMessages: random.pick([4, 64, 8_192]),
+      maxPendingProposals: random.pick([3, 100, 16_384]),
+      maxPendingReads: random.pick([3, 16_384]),
+      proposalBatchBytes: random.pick([1, 200, 1_048_576]),
+    },
+  };
+}
