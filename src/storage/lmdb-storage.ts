@@ -150,7 +150,7 @@ export class LmdbStorage implements DurableLog {
       limits: options.space ?? {},
       usedBytes: () => this.#environment.stats().usedBytes,
       freeBytes,
-      after: options.clock?.after ?? afterIfAlive,
+      after: (delayMs, run) => options.clock?.after(delayMs, run) ?? afterIfAlive(delayMs, run),
     });
     this.#fileCompaction = new FileCompaction({
       dir: options.dir,
