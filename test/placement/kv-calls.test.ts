@@ -123,6 +123,52 @@ test("a conditional write is done or refused, and tells the revision to try agai
   });
 });
 
+test("plain JSON over HTTP/1.1 does the same, with a stream of JSON for a watch", async () => {
+  const cluster = await TestCluster.start(onTestFinished, 1, { overrides: { http: "127.0.0.1:0" } });
+  await cluster.leader();
+  const { httpAddress } = cluster.node(1n);
+  const post = async (method: string, body: object) => {
+    const url = `http://127.0.0.1:${httpAddress?.port}/raftnode.v1.KvService/${method}`;
+    const headers = { "content-type": "application/json" };
+    const response = await fetch(url, { method: "POST", headers, body: JSON.stringify(body) });
+    return response.json();
+  };
+  expect(await post("Set", { key: "a", value: "MQ==", ifAbsent: true })).toEqual({
+    revision: "1",
+    modRevision: "1",
+  });
+  expect(await post("Set", { key: "a", value: "Mg==", ifModRevision: "0" })).toMatchObject({ refused: true });
+  const txn = {
+    compare: [{ key: "a", value: "MQ==" }],
+    success: [{ set: { key: "b", value: "Mg==" } }, { range: { range: { prefix: "" }, keysOnly: true } }],
+  };
+  expect(await post("Txn", txn)).toMatchObject({
+    succeeded: true,
+    revision: "2",
+    results: [{ set: {} }, { range: { entries: [{ key: "a" }, { key: "b" }] } }],
+  });
+  const page = await post("Range", { range: { interval: { start: "b" } } });
+  expect(page).toMatchObject({ entries: [{ key: "b", value: "Mg==", modRevision: "2" }], revision: "2" });
+
+  const request = Buffer.from(JSON.stringify({ range: { prefix: "" }, fromRevision: "1" }));
+  const envelope = Buffer.concat([Buffer.alloc(5), request]);
+  envelope.writeUInt32BE(request.length, 1);
+  const leave = new AbortController();
+  const stream = await fetch(`http://127.0.0.1:${httpAddress?.port}/raftnode.v1.KvService/Watch`, {
+    method: "POST",
+    headers: { "content-type": "application/connect+json", "connect-protocol-version": "1" },
+    body: envelope,
+    signal: leave.signal,
+  });
+  let text = "";
+  for await (const chunk of stream.body ?? []) {
+    text += Buffer.from(chunk).toString("latin1");
+    if (text.includes('"b"')) break;
+  }
+  leave.abort();
+  expect(text).toMatch(/"kind":"KIND_SET","entry":\{"key":"a","value":"MQ==".*"key":"b"/s);
+});
+
 test("bad ranges and transactions are refused with what is wrong", async () => {
   const cluster = await TestCluster.start(onTestFinished, 1);
   const client = clientOf(cluster.endpoints);
