@@ -519,7 +519,7 @@ function comesFromPeer(raft: RaftState, { msgType, term, from }: Message): boole
   switch (msgType) {
     case MessageType.MsgPropose:
     case MessageType.MsgReadIndex:
-      return true;
+      return term === 0n;
     case MessageType.MsgTransferLeader:
       // Names the node that is to lead, which may be this one.
       return term !== 0n;

@@ -29,8 +29,8 @@ export interface SoftState {
 }
 
 /**
- * Why an input was not taken in. In every case nothing about the node has changed, and a proposal is certain
- * never to be applied because of this attempt.
+ * Why an input was not taken in. In every case nothing about the node has changed (a message of a later term has
+ * still made it enter that term), and a proposal is certain never to be applied because of this attempt.
  *
  * - `noLeader`: nobody to hand it to; wait for an election.
  * - `forwardingDisabled`: this node is no leader and `disableProposalForwarding` is on; go to the leader.

@@ -238,6 +238,7 @@ describe("is ignored, and nothing has changed:", () => {
     (msgType: MessageType, fields?: Parameters<typeof newMessage>[2]) =>
     (node: TestNode): Message =>
       fromPeer(node, 2, msgType, fields);
+  const context = { term: 9n, entries: entriesAt(0n, 0n) };
   const withTransfer = (): TestNode => {
     const node = leader();
     node.act((raw) => raw.transferLeader(3n));
@@ -355,6 +356,16 @@ describe("is ignored, and nothing has changed:", () => {
         message: from2(MessageType.MsgReadIndex, { term: 0n }),
       },
       { what: "the answer to no read", node: follower, message: from2(MessageType.MsgReadIndexResp) },
+      {
+        what: "a proposal in the name of a term",
+        node: leader,
+        message: from2(MessageType.MsgPropose, context),
+      },
+      {
+        what: "a read in the name of a term",
+        node: leader,
+        message: from2(MessageType.MsgReadIndex, context),
+      },
       { what: "a snapshot without metadata", node: follower, message: from2(MessageType.MsgSnapshot) },
       {
         what: "a message in the own name",
