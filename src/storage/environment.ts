@@ -103,7 +103,15 @@ export class LogEnvironment {
       for (const index of removals) this.entries.remove(transientEntryKey(index));
       for (const [key, record] of keys) this.root.put(key, record);
     });
-    if (!(await done)) throw new Error("lmdb did not take the batch");
+    try {
+      if (!(await done)) throw new Error("lmdb did not take the batch");
+    } catch (error) {
+      // The reason comes in a promise beside the error: unwatched, its rejection would end the process.
+      if (error instanceof Error && "commitError" in error) {
+        Promise.resolve(error.commitError).catch(() => {});
+      }
+      throw error;
+    }
   }
 
   /**

@@ -10,7 +10,7 @@ import type { LogExtent } from "./batch-plan.js";
 import { type EntryRecord, type EnvironmentChange, LogEnvironment } from "./environment.js";
 import { entryKeyName } from "./keys.js";
 import { missingEntry, StorageFault } from "./storage-fault.js";
-import { NEW_LOG_ENDING, NEW_LOG_PREFIX, syncFolder } from "./storage-files.js";
+import { NEW_LOG_ENDING, NEW_LOG_PREFIX, requireRoomFor, syncFolder } from "./storage-files.js";
 
 export interface LogRewriteOptions {
   /** The folder of the log. */
@@ -88,19 +88,22 @@ export class LogRewrite {
    */
   async run(): Promise<boolean> {
     await this.#remove();
+    await requireRoomFor(this.#file);
     const copy = LogEnvironment.open(this.#file);
     let replaced = false;
     try {
       while (!replaced && (await this.#copyMost(copy))) {
         replaced = await this.#options.exclusively(() => this.#finish(copy));
       }
-    } finally {
-      if (!replaced) {
-        await copy.close();
-        await this.#remove();
-      }
+    } catch (error) {
+      // Not waited for: after a write that failed lmdb may never finish closing.
+      copy.close().catch(() => {});
+      await this.#remove();
+      throw error;
     }
-    if (replaced) await this.#options.environment.close();
+    const leftOver = replaced ? this.#options.environment : copy;
+    await leftOver.close();
+    if (!replaced) await this.#remove();
     return replaced;
   }
 

@@ -16,6 +16,7 @@ import {
   makeFolderDurable,
   NEW_LOG_ENDING,
   NEW_LOG_PREFIX,
+  requireRoomFor,
   syncFile,
   syncFolder,
 } from "./storage-files.js";
@@ -88,6 +89,7 @@ async function createLog(
   bootstrap: MembershipRecord | undefined,
 ): Promise<void> {
   const file = join(dir, NEW_LOG_FILE);
+  await requireRoomFor(file);
   const environment = LogEnvironment.open(file);
   try {
     const start = startOf(bootstrap);

@@ -1,6 +1,6 @@
 // Small file operations that survive a crash: a name is only durable once its folder has been flushed too.
 
-import { mkdir, open } from "node:fs/promises";
+import { mkdir, open, rm } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 
 export const LOG_FILE = "raft.mdb";
@@ -36,5 +36,22 @@ export async function syncFile(file: string): Promise<void> {
     await handle.sync();
   } finally {
     await handle.close();
+  }
+}
+
+const ROOM_BYTES = 256 * 1024;
+
+/**
+ * Finds out whether a new file can be written at all: lmdb kills the process when it cannot write the first pages of
+ * one. @throws the error of the file system
+ */
+export async function requireRoomFor(file: string): Promise<void> {
+  const handle = await open(file, "w");
+  try {
+    await handle.writeFile(Buffer.alloc(ROOM_BYTES));
+    await handle.sync();
+  } finally {
+    await handle.close();
+    await rm(file, { force: true });
   }
 }

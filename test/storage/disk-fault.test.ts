@@ -1,10 +1,11 @@
 // The disk fails for real under LMDB: a flush, a page write (disk full), a write of a meta page. The append must be
 // rejected with the reason, nothing after it may be acknowledged, and what was acknowledged before is there when the
-// folder is opened again. Also pins what lmdb promises: an upgrade that changes it fails here.
+// folder is opened again. On a slow disk many appends share a flush. A compaction of the file that fails harms nothing.
 
 import { spawnSync } from "node:child_process";
+import { readdirSync } from "node:fs";
 import { expect, test } from "vitest";
-import { buildShim, shimEnvironment } from "./power-cut.js";
+import { buildShim, NO_SHIM, readJournal, shimEnvironment } from "./power-cut.js";
 import { contents, numbered, openLog, temporaryFolder } from "./support.js";
 
 const STORAGE_MODULE = new URL("../../dist/storage/lmdb-storage.js", import.meta.url).href;
@@ -38,12 +39,12 @@ const FAULTS: readonly { readonly fault: string; readonly reason: RegExp }[] = [
   { fault: "meta:1", reason: /Input\/output error/ },
 ];
 
-test.each(FAULTS)(
+test.for(FAULTS)(
   "after $fault fails nothing is acknowledged, and nothing is lost",
-  async ({ fault, reason }) => {
+  async ({ fault, reason }, { skip }) => {
     const folder = await temporaryFolder();
     const library = buildShim(folder);
-    if (library === undefined) return;
+    if (library === undefined) return skip(NO_SHIM);
     const dir = `${folder}/data`;
     const run = spawnSync(process.execPath, ["--input-type=module", "-e", WRITER, STORAGE_MODULE, dir], {
       env: shimEnvironment(library, dir, { SHIM_FAIL: fault, SHIM_ARM: `${folder}/armed` }),
@@ -60,3 +61,99 @@ test.each(FAULTS)(
     expect([numbered(1, 5, 1), numbered(1, 6, 1)]).toContainEqual(contents(log));
   },
 );
+
+/** Says what happens; then what was acknowledged in the end. */
+const COMPACTING_WRITER = `
+  import { writeFileSync } from "node:fs";
+  const { LmdbStorage } = await import(process.argv[1]);
+  const entry = (index) => ({
+    $typeName: "eraftpb.Entry", entryType: 0, term: 1n, index, data: new Uint8Array(9000), context: new Uint8Array(0),
+    syncLog: false,
+  });
+  const fatal = [];
+  const log = await LmdbStorage.open({
+    dir: process.argv[2], clusterId: "test-cluster", nodeId: 1n,
+    snapshots: { latest: () => undefined }, onFatal: (error) => fatal.push(error.code), compactFileBytes: Infinity,
+  });
+  const write = (from, to) => ({
+    snapshot: undefined, entries: Array.from({ length: Number(to - from) + 1 }, (_, at) => entry(from + BigInt(at))),
+    hardState: undefined, mustSync: true,
+  });
+  await log.append(write(1n, 500n));
+  writeFileSync(process.env.SHIM_ARM, "");
+  const outcome = await log.compactFile().then(String, () => "failed");
+  await log.append(write(501n, 505n));
+  const again = await log.compactFile();
+  await log.append(write(506n, 510n));
+  await log.close();
+  console.log(JSON.stringify({ outcome, again, fatal }));
+  process.exit(0);
+`;
+
+test.for(["flush:1", "flush:2", "flush:5", "write:1", "write:9", "meta:1"])(
+  "after %s a compaction of the file has failed, the log goes on, and the next one succeeds",
+  async (fault, { skip }) => {
+    const folder = await temporaryFolder();
+    const library = buildShim(folder);
+    if (library === undefined) return skip(NO_SHIM);
+    const dir = `${folder}/data`;
+    const run = spawnSync(
+      process.execPath,
+      ["--input-type=module", "-e", COMPACTING_WRITER, STORAGE_MODULE, dir],
+      {
+        env: shimEnvironment(library, dir, { SHIM_FAIL: fault, SHIM_ARM: `${folder}/armed` }),
+        encoding: "utf8",
+        timeout: 60_000,
+      },
+    );
+    expect(run.status, `${run.signal} ${run.stderr}`).toBe(0);
+    expect(JSON.parse(run.stdout)).toEqual({ outcome: "failed", again: true, fatal: [] });
+    expect(contents(await openLog(dir))).toEqual(numbered(1, 510, 1));
+    expect(readdirSync(dir).filter((name) => name.startsWith("raft-new"))).toEqual([]);
+  },
+);
+
+const SLOW_WRITER = `
+  import { writeSync } from "node:fs";
+  const { LmdbStorage } = await import(process.argv[1]);
+  const log = await LmdbStorage.open({
+    dir: process.argv[2], clusterId: "test-cluster", nodeId: 1n, snapshots: { latest: () => undefined },
+  });
+  const say = (line) => writeSync(1, line + "\\n");
+  const append = async (index) => {
+    await log.append({
+      snapshot: undefined, hardState: undefined, mustSync: true,
+      entries: [{
+        $typeName: "eraftpb.Entry", entryType: 0, term: 1n, index, data: new Uint8Array(100), context: new Uint8Array(0),
+        syncLog: false,
+      }],
+    });
+    say("acked " + index);
+  };
+  say("begins");
+  const first = append(1n);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  await Promise.all([first, ...Array.from({ length: 60 }, (_, at) => append(BigInt(at + 2)))]);
+  say("ends");
+  process.exit(0);
+`;
+
+test("on a slow disk 60 appends share one flush, and none is acknowledged before it", async ({ skip }) => {
+  const folder = await temporaryFolder();
+  const library = buildShim(folder);
+  if (library === undefined) return skip(NO_SHIM);
+  const dir = `${folder}/data`;
+  const journal = `${folder}/journal`;
+  const run = spawnSync(process.execPath, ["--input-type=module", "-e", SLOW_WRITER, STORAGE_MODULE, dir], {
+    env: shimEnvironment(library, dir, { SHIM_SLOW_MS: "200", SHIM_JOURNAL: journal }),
+    encoding: "utf8",
+    timeout: 60_000,
+  });
+  expect(run.status, run.stderr).toBe(0);
+  const steps = readJournal(journal)
+    .filter(({ kind }) => kind === "flush" || kind === "syncedWrite" || kind === "said")
+    .map(({ kind, bytes }) => (kind === "said" ? bytes.toString().trim().split(" ")[0] : kind));
+  const during = steps.slice(steps.indexOf("begins") + 1, steps.indexOf("ends"));
+  const acked = Array.from({ length: 60 }, () => "acked");
+  expect(during).toEqual(["flush", "syncedWrite", "acked", "flush", "syncedWrite", ...acked]);
+});
