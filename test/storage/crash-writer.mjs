@@ -12,6 +12,8 @@ import { LmdbStorage } from "../../dist/storage/lmdb-storage.js";
 import { SnapshotFiles } from "../../dist/storage/snapshot-files.js";
 
 const MAX_OUTSTANDING = 20;
+/** The log's file is compacted beside the operations, which must never show. */
+const OPERATIONS_PER_COMPACTION = 50;
 
 /** A small generator of its own for every operation, so that any one can be repeated. */
 function chance(seed, operation) {
@@ -183,12 +185,19 @@ async function write(dir, seed, operations) {
   let { number, model } = check(log, seed);
   say(`opened ${number}`);
   let outstanding = 0;
+  let compacting = false;
   let wake = () => {};
   for (const end = number + operations; number < end; ) {
     number += 1;
     const operation = operationAt(seed, number, model);
     model = after(model, seed, number, operation);
     const written = issue(log, number, operation, model);
+    if (number % OPERATIONS_PER_COMPACTION === 0 && !compacting) {
+      compacting = true;
+      log.compactFile().then(() => {
+        compacting = false;
+      });
+    }
     if (written === undefined) continue;
     outstanding += 1;
     const acked = number;

@@ -1,7 +1,9 @@
 // Nothing that was acknowledged is lost in a power cut. A real process writes through a shim that keeps a journal of
 // every write, flush and rename; from it, the folder is computed as a power cut at any moment could have left it, with
 // unflushed writes lost, kept, or kept in part. Each of these folders must open, and hold what was acknowledged.
-// POWER_CUTS=2000 and POWER_CUT_SEED=7 try more of them, or the same again.
+// Of the log's writes many moments are tried; of the steps of a snapshot's installation and of a compaction of the log's
+// file every single one, each with nothing, everything, and a part of what was not flushed.
+// POWER_CUTS=2000 and POWER_CUT_SEED=7 try more of the former, or the same again.
 
 import { spawn, spawnSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
@@ -15,25 +17,28 @@ import {
   buildShim,
   CachedDisk,
   type JournalRecord,
+  NO_SHIM,
   readJournal,
   type Survival,
   shimEnvironment,
 } from "./power-cut.js";
-import { temporaryFolder } from "./support.js";
+import { contents, numbered, openLog, temporaryFolder } from "./support.js";
 
 const LOG_WRITER = fileURLToPath(new URL("crash-writer.mjs", import.meta.url));
+const COMPACTION_WRITER = fileURLToPath(new URL("compaction-writer.mjs", import.meta.url));
 const SNAPSHOT_WRITER = fileURLToPath(new URL("snapshot-writer.mjs", import.meta.url));
 const CUTS = Number(process.env["POWER_CUTS"] ?? 120);
 const SEED = Number(process.env["POWER_CUT_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
 const OPERATIONS = 150;
 const SURVIVALS: readonly Survival[] = ["nothing", "everything", "chance"];
+const COMPACTION = { begins: "begins", ends: "ends" };
 const TIMEOUT_MS = 60_000 + CUTS * 500;
 
 test(
   `the log holds what was acknowledged after ${CUTS} power cuts (seed ${SEED})`,
-  async () => {
+  async ({ skip }) => {
     const journal = await record(LOG_WRITER, String(SEED), String(OPERATIONS));
-    if (journal === undefined) return;
+    if (journal === undefined) return skip(NO_SHIM);
     const folder = await temporaryFolder();
     const checker = spawn(process.execPath, [LOG_WRITER, "check", String(SEED)], {
       stdio: ["pipe", "pipe", "inherit"],
@@ -56,16 +61,12 @@ test(
 
 test(
   `the snapshots that were acknowledged are whole after power cuts between any two steps (seed ${SEED})`,
-  async () => {
+  async ({ skip }) => {
     const journal = await record(SNAPSHOT_WRITER, String(SEED));
-    if (journal === undefined) return;
+    if (journal === undefined) return skip(NO_SHIM);
     const folder = await temporaryFolder();
     let last = 0;
-    for await (const { acknowledged, context, image } of cuts(
-      journal,
-      join(folder, "image"),
-      journal.length,
-    )) {
+    for await (const { acknowledged, context, image } of everyCut(journal, join(folder, "image"))) {
       await mkdir(image, { recursive: true });
       const files = await SnapshotFiles.open(image);
       const latest = files.latest();
@@ -85,6 +86,42 @@ test(
       }
     }
     expect(last).toBe(4);
+  },
+  TIMEOUT_MS,
+);
+
+test(
+  `the log is whole after power cuts between any two steps of a compaction of its file (seed ${SEED})`,
+  async ({ skip }) => {
+    const journal = await record(COMPACTION_WRITER);
+    if (journal === undefined) return skip(NO_SHIM);
+    const folder = await temporaryFolder();
+    const snapshots = await SnapshotFiles.open(join(folder, "snapshots"));
+    let compacted = 0;
+    for await (const { acknowledged, context, image } of everyCut(
+      journal,
+      join(folder, "image"),
+      COMPACTION,
+    )) {
+      await mkdir(image, { recursive: true });
+      const log = await openLog(image, { snapshots, cacheBytes: 0 });
+      const entries = contents(log);
+      const first = Number(log.storage.firstIndex());
+      const last = Number(log.storage.lastIndex());
+      await log.close();
+      expect(entries.length, context).toBe(last - first + 1);
+      // Until the suffix is replaced there are 750 entries of the first term, and they are acknowledged.
+      const replaced = entries.at(-1)?.endsWith("/2") === true;
+      if (acknowledged !== 750) expect(replaced, context).toBe(true);
+      if (replaced) expect(last, context).toBeGreaterThanOrEqual(acknowledged === 750 ? 720 : acknowledged);
+      else expect(last, context).toBe(750);
+      const boundary = replaced ? 701 : 751;
+      const expected = [...numbered(first, boundary - 1, 1), ...numbered(boundary, last, 2)];
+      expect(entries, context).toEqual(expected);
+      expect(readdirSync(image).filter((name) => name.startsWith("raft-new"))).toEqual([]);
+      if (first > 101) compacted += 1;
+    }
+    expect(compacted).toBeGreaterThan(0);
   },
   TIMEOUT_MS,
 );
@@ -120,6 +157,40 @@ async function* cuts(journal: Recording, image: string, count: number): AsyncGen
       yield { acknowledged, context, image };
     }
   }
+}
+
+/**
+ * Every moment of the journal, or of the part between two things that were said, with every kind of survival. A kill
+ * of the process is the kind that keeps everything.
+ */
+async function* everyCut(
+  journal: Recording,
+  image: string,
+  part?: { readonly begins: string; readonly ends: string },
+): AsyncGenerator<Cut> {
+  const disk = new CachedDisk(journal.dir);
+  const random = generator(SEED);
+  let acknowledged = 0;
+  let inside = part === undefined;
+  let cutsMade = 0;
+  for (const [at, each] of journal.records.entries()) {
+    disk.take(each);
+    if (each.kind === "said") {
+      // The last one, not the highest: a suffix that is replaced may end earlier.
+      acknowledged = acknowledgedIn(each) || acknowledged;
+      const words = each.bytes.toString().trim();
+      if (part !== undefined && (words === part.begins || words === part.ends))
+        inside = words === part.begins;
+    }
+    if (!inside) continue;
+    for (const survival of SURVIVALS) {
+      disk.cut(image, survival, random);
+      const context = `seed ${SEED}, after record ${at} (${each.kind}), ${survival} unflushed kept, ${acknowledged} acknowledged`;
+      cutsMade += 1;
+      yield { acknowledged, context, image };
+    }
+  }
+  expect(cutsMade).toBeGreaterThan(0);
 }
 
 function acknowledgedIn({ bytes }: JournalRecord): number {

@@ -8,6 +8,9 @@ import { fileURLToPath } from "node:url";
 
 export const SECTOR_BYTES = 4096;
 
+/** What a test that cannot run says. */
+export const NO_SHIM = "SKIPPED: a failing disk needs Linux and a C compiler";
+
 /** Compiles the shim. Undefined, with a warning, where that is impossible. */
 export function buildShim(folder: string): string | undefined {
   const source = fileURLToPath(new URL("disk-shim.c", import.meta.url));
@@ -21,7 +24,7 @@ export function buildShim(folder: string): string | undefined {
   if (built?.status === 0) return library;
   const reason =
     built === undefined ? `no shim for ${process.platform}` : (built.error?.message ?? built.stderr);
-  console.warn(`SKIPPED: tests with a failing disk need Linux and a C compiler (${reason})`);
+  console.warn(`${NO_SHIM} (${reason})`);
   return undefined;
 }
 
