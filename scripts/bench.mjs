@@ -23,6 +23,8 @@ try {
     platform: "node",
     format: "esm",
     target: "node20",
+    // tsconfig.json sends lmdb to its types.
+    tsconfigRaw: {},
     sourcemap: "inline",
     logLevel: "error",
   });
