@@ -2,6 +2,7 @@
 // one goes. Each step looks at what is there, so that a replacement that was cut short is finished by repeating it.
 
 import { setTimeout as sleep } from "node:timers/promises";
+import { type MetricsResponse, Role } from "../gen/service_pb.js";
 import type { ClusterMembers, PlacementClient } from "../placement/client.js";
 import { PlacementError } from "../placement/client-error.js";
 import { CommandError, ExitStatus } from "./exit-status.js";
@@ -22,15 +23,19 @@ export interface ReplaceObserver {
 }
 
 const LOOK_EVERY_MS = 250;
+/** Longer than an election takes. */
+const MAX_LOOKS = 40;
+const ANSWER_DEADLINE_MS = 2_000;
 
 /** @throws PlacementError of the step that failed; CommandError when the new node does not catch up in time */
 export async function replaceMember(
   client: PlacementClient,
+  endpoints: readonly string[],
   replacement: Replacement,
   observer: ReplaceObserver,
 ): Promise<ClusterMembers> {
   const { oldId, newId, address } = replacement;
-  let members: ClusterMembers = await client.members();
+  let members = await membersAtLeader(client, endpoints);
   const isMember = (id: bigint): boolean => members.members.some((member) => member.id === id);
   const newcomer = members.members.find(({ id }) => id === newId);
   if (newcomer === undefined) {
@@ -50,7 +55,7 @@ export async function replaceMember(
     observer.done(`node ${newId} has caught up and is a voter`);
   }
   if (isMember(oldId)) {
-    if ((await client.leader()).id === oldId) {
+    if ((await askLeader(client, endpoints)).id === oldId) {
       await client.transfer(newId);
       observer.done(`node ${newId} leads in place of node ${oldId}`);
     }
@@ -58,6 +63,51 @@ export async function replaceMember(
     observer.done(`node ${oldId} is removed: stop it, and never start it again`);
   }
   return members;
+}
+
+/** Another node may not know of the newest change yet, and one that waits to be added knows nothing at all. */
+async function membersAtLeader(
+  client: PlacementClient,
+  endpoints: readonly string[],
+): Promise<ClusterMembers> {
+  const { membership } = await askLeader(client, endpoints);
+  const { members = [], index = 0n, joint = false } = membership ?? {};
+  return { members, index, joint };
+}
+
+/** @throws CommandError when no leader is found */
+async function askLeader(client: PlacementClient, endpoints: readonly string[]): Promise<MetricsResponse> {
+  for (let look = 0; look < MAX_LOOKS; look += 1) {
+    const answers = await ask(client, endpoints);
+    const leader = newestLeader(answers) ?? newestLeader(await ask(client, leaderAddresses(answers)));
+    if (leader !== undefined) return leader;
+    await sleep(LOOK_EVERY_MS);
+  }
+  throw new CommandError(
+    ExitStatus.unavailable,
+    `no leader was found through ${endpoints.join(", ")}: see what \`placement-center doctor\` says`,
+    "noLeader",
+  );
+}
+
+async function ask(client: PlacementClient, endpoints: readonly string[]): Promise<MetricsResponse[]> {
+  const asked = await Promise.allSettled(
+    endpoints.map((endpoint) => client.metrics(endpoint, { deadlineMs: ANSWER_DEADLINE_MS })),
+  );
+  return asked.flatMap((answer) => (answer.status === "fulfilled" ? [answer.value] : []));
+}
+
+function newestLeader(answers: readonly MetricsResponse[]): MetricsResponse | undefined {
+  const leaders = answers.filter(({ role }) => role === Role.LEADER);
+  return leaders.sort((a, b) => (a.term < b.term ? 1 : -1))[0];
+}
+
+/** Where the leader is, as those say who do not lead. */
+function leaderAddresses(answers: readonly MetricsResponse[]): string[] {
+  const addresses = answers.flatMap(({ leaderId, membership }) =>
+    (membership?.members ?? []).filter(({ id }) => id === leaderId).map(({ address }) => address),
+  );
+  return [...new Set(addresses)];
 }
 
 /** The leader refuses while the learner lags: asking it is the surest way to know. */

@@ -21,6 +21,9 @@ export interface NodeOptions {
   readonly historyBytes: number;
   readonly compactAfterEntries: number;
   readonly compactKeepEntries: number;
+  readonly leaseReads: boolean;
+  readonly logQuotaBytes: number;
+  readonly minFreeBytes: number;
   readonly logLevel: LogLevel;
 }
 
@@ -39,6 +42,8 @@ export function toPlacementConfig(options: NodeOptions, logger: PlacementConfig[
     tickIntervalMs: options.tickMs,
     limits: { maxValueBytes, defaultDeadlineMs, historyRevisions, historyBytes },
     compaction: { afterEntries: options.compactAfterEntries, keepEntries: options.compactKeepEntries },
+    leaseReads: options.leaseReads,
+    space: { quotaBytes: options.logQuotaBytes, minFreeBytes: options.minFreeBytes },
     logger,
   };
 }

@@ -5,6 +5,7 @@ import type { TlsOptions } from "../embed/tls.js";
 import type { Logger } from "../node/ports.js";
 import type { CompactionOptions } from "../node/snapshotting.js";
 import { formatAddress, type HostAndPort, splitAddress } from "../services/address.js";
+import type { SpaceLimits } from "../storage/space-guard.js";
 import { DEFAULT_HISTORY_LIMITS } from "./kv/kv-history.js";
 
 /** A configuration that must not run; the message says which value is wrong and what would be right. */
@@ -55,6 +56,8 @@ export interface PlacementConfig {
   readonly limits?: Partial<PlacementLimits> | undefined;
   /** When the log is cut, and how much of it stays for nodes that are a little behind. Default 10,000 and 5,000. */
   readonly compaction?: Partial<CompactionOptions> | undefined;
+  /** How much room the log may take, and how much must stay free on the disk: beyond, writes are refused. */
+  readonly space?: Partial<SpaceLimits> | undefined;
   readonly logger?: Logger | undefined;
 }
 

@@ -30,12 +30,13 @@ const LEAST_PROPOSAL_BYTES = 1.5 * 1024 * 1024;
  * @throws PlacementConfigInvalid, TlsConfigInvalid, ListenError, StorageFault: sentences for operators; nothing is left running.
  */
 export async function startPlacementCenter(config: PlacementConfig): Promise<PlacementCenter> {
-  const { limits, logger, members, ...checked } = checkPlacementConfig(config);
+  const { limits, logger, members, space, ...checked } = checkPlacementConfig(config);
   const embedded = await embedRaftNode({
     ...checked,
     logger,
     members: [...(members ?? [])].map(([id, address]) => ({ id, address })),
     stateDir: "kv",
+    log: space && { space },
     stateMachine: (dir) =>
       KvStateMachine.open({
         dir,

@@ -9,6 +9,7 @@ import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import type { Asked } from "../../src/cli/doctor/ask-nodes.js";
 import type { Finding } from "../../src/cli/doctor/finding.js";
 import { judgeCluster } from "../../src/cli/doctor/judge-cluster.js";
+import { judgeMetrics } from "../../src/cli/doctor/judge-metrics.js";
 import { findFreePorts } from "../../src/cli/processes/ports.js";
 import { SnapshotMetadataSchema } from "../../src/gen/eraftpb_pb.js";
 import { MembershipRecordSchema } from "../../src/gen/records_pb.js";
@@ -200,14 +201,68 @@ describe("of a cluster", () => {
   });
 });
 
+describe("of what a node counts", () => {
+  function histogram(name: string, buckets: readonly (readonly [string, number])[]): string {
+    const count = buckets.at(-1)?.[1] ?? 0;
+    return [
+      ...buckets.map(([le, value]) => `${name}_bucket{le="${le}"} ${value}`),
+      `${name}_count ${count}`,
+    ].join("\n");
+  }
+  const fsync = "raftnode_disk_wal_fsync_duration_seconds";
+  const loop = "raftnode_process_event_loop_delay_seconds";
+
+  test.each<[string, string, readonly string[]]>([
+    ["nothing counted", "# HELP x y\n", []],
+    [
+      "fast",
+      histogram(fsync, [
+        ["0.001", 98],
+        ["0.008", 100],
+        ["+Inf", 100],
+      ]),
+      ["ok disk 99 of 100 writes to the log take at most 8 ms"],
+    ],
+    [
+      "slow disk",
+      histogram(fsync, [
+        ["0.008", 90],
+        ["0.016", 99],
+        ["+Inf", 100],
+      ]),
+      ["warning disk 99 of 100 writes to the log take at most 16 ms"],
+    ],
+    [
+      "beyond all bounds",
+      histogram(loop, [
+        ["0.008", 90],
+        ["+Inf", 100],
+      ]),
+      ["warning event loop 99 of 100 delays of its event loop take more than any bound"],
+    ],
+    [
+      "no room",
+      "raftnode_server_out_of_space 1\n",
+      ["problem space it refuses writes, because there is no room for them"],
+    ],
+    ["failed", "raftnode_server_running 0\n", ["problem node it has failed for good"]],
+  ])("%s", (_, text, expected) => {
+    expect(
+      judgeMetrics("h:1", text).map(({ severity, check, says }) => `${severity} ${check} ${says}`),
+    ).toEqual(expected);
+  });
+});
+
 describe("of a data folder", () => {
   let folder = "";
   let address = "";
+  let httpAddress = "";
   let center: PlacementCenter;
 
   beforeAll(async () => {
-    const [port = 0] = await findFreePorts("127.0.0.1", 1);
+    const [port = 0, httpPort = 0] = await findFreePorts("127.0.0.1", 2);
     address = `127.0.0.1:${port}`;
+    httpAddress = `127.0.0.1:${httpPort}`;
     folder = await mkdtemp(join(tmpdir(), "placement-center-doctor-"));
     center = await startNode();
     return async () => {
@@ -224,6 +279,7 @@ describe("of a data folder", () => {
       clusterId: "c",
       dataDir: folder,
       listen: address,
+      http: httpAddress,
       members,
       compaction,
     });
@@ -259,6 +315,14 @@ describe("of a data folder", () => {
     expect(status, lines.join("\n")).toBe(0);
     expect(lines).toContainEqual(expect.stringMatching(/^ok +clock +cluster: the nodes' clocks agree/));
     expect(lines.at(-1)).toBe("healthy, 1 warnings");
+    const counted = await runInProcess("doctor", "-e", address, "--metrics", httpAddress, "--json");
+    expect(JSON.parse(counted.lines[0] ?? "").findings).toContainEqual(
+      expect.objectContaining({
+        check: "disk",
+        subject: httpAddress,
+        says: expect.stringMatching(/^99 of 100 writes/),
+      }),
+    );
     const dead = await runInProcess("doctor", "-e", "127.0.0.1:1");
     expect([dead.status, dead.lines.at(-1)]).toEqual([1, "not healthy: 1 problems, 0 warnings"]);
   });

@@ -2,7 +2,7 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { Command, Option } from "commander";
-import { addClientOptions, type ClientOptions, parseCount } from "../arguments.js";
+import { addClientOptions, type ClientOptions, parseCount, parseEndpoints } from "../arguments.js";
 import { isHealthy, printFindings } from "../doctor/finding.js";
 import { ExitStatus } from "../exit-status.js";
 import type { Output } from "../output.js";
@@ -10,6 +10,7 @@ import { progressOn } from "../progress.js";
 
 interface DoctorOptions extends ClientOptions {
   readonly waitMs: number;
+  readonly metrics?: readonly string[];
 }
 
 const LOOK_EVERY_MS = 500;
@@ -23,6 +24,12 @@ export function doctorCommand(output: Output, end: (status: ExitStatus) => void)
         "Examine the nodes of --endpoints and all members that they know, or, with a folder, the data of one node on this machine. Changes nothing. Status 0: healthy, perhaps with warnings; 1: there are problems.",
       )
       .argument("[folder]", "the data folder of a node, stopped or running")
+      .addOption(
+        new Option(
+          "--metrics <host:port,...>",
+          "the --http of nodes: also judge what they count about disk and event loop",
+        ).argParser(parseEndpoints),
+      )
       .addOption(
         new Option("--wait-ms <milliseconds>", "look again until all is healthy, at most so long")
           .default(0)
@@ -46,7 +53,7 @@ export function doctorCommand(output: Output, end: (status: ExitStatus) => void)
 }
 
 /** Either half takes a while to load: only the one that is needed is. */
-async function examine(folder: string | undefined, options: ClientOptions, progress: (what: string) => void) {
+async function examine(folder: string | undefined, options: DoctorOptions, progress: (what: string) => void) {
   if (folder !== undefined) {
     const { examineFolder } = await import("../doctor/folder.js");
     return examineFolder(folder, progress);
@@ -54,5 +61,7 @@ async function examine(folder: string | undefined, options: ClientOptions, progr
   const { askNodes } = await import("../doctor/ask-nodes.js");
   const { judgeCluster } = await import("../doctor/judge-cluster.js");
   progress(`asking ${options.endpoints.join(", ")}`);
-  return judgeCluster(await askNodes(options));
+  const { examineMetrics } = await import("../doctor/judge-metrics.js");
+  const counted = Promise.all((options.metrics ?? []).map(examineMetrics));
+  return [...judgeCluster(await askNodes(options)), ...(await counted).flat()];
 }

@@ -90,6 +90,7 @@ export function memberCommand(output: Output): Command {
       const membership = await withClient(options, (client) =>
         replaceMember(
           client,
+          options.endpoints,
           { oldId, newId, address, waitMs: options.waitMs },
           {
             done: (step) => {

@@ -90,6 +90,9 @@ function toNodeOptions(given: GivenSettings): NodeOptions {
     historyBytes: requiredSetting(given, SETTINGS.historyBytes),
     compactAfterEntries: requiredSetting(given, SETTINGS.compactAfterEntries),
     compactKeepEntries: requiredSetting(given, SETTINGS.compactKeepEntries),
+    leaseReads: settingValue(given, SETTINGS.leaseReads) === true,
+    logQuotaBytes: requiredSetting(given, SETTINGS.logQuotaBytes),
+    minFreeBytes: requiredSetting(given, SETTINGS.minFreeBytes),
     logLevel: requiredSetting(given, SETTINGS.logLevel),
   };
   if (members !== undefined && join) {

@@ -4,6 +4,7 @@
 import { InvalidArgumentError } from "commander";
 import { DEFAULT_COMPACTION, DEFAULT_TICK_INTERVAL_MS } from "../../node/options.js";
 import { DEFAULT_PLACEMENT_LIMITS } from "../../placement/config.js";
+import { DEFAULT_SPACE_LIMITS } from "../../storage/space-guard.js";
 import { parseClusterId, parseCount, parseHostPort, parseMembers, parseNodeId } from "../arguments.js";
 
 export interface Setting<Value> {
@@ -28,6 +29,8 @@ const MAX_DEADLINE_MS = 60_000;
 const MAX_VALUE_BYTES = 8 * 1024 * 1024;
 const MAX_HISTORY_REVISIONS = 10_000_000;
 const MAX_HISTORY_BYTES = 4 * 1024 ** 3;
+const MIB = 1024 ** 2;
+const MAX_QUOTA_BYTES = 1024 ** 4;
 const MAX_LOG_ENTRIES = 1_000_000_000;
 
 export const SETTINGS = {
@@ -136,6 +139,13 @@ export const SETTINGS = {
     fallback: String(DEFAULT_PLACEMENT_LIMITS.maxValueBytes),
     parse: (text) => parseCount(text, 1, MAX_VALUE_BYTES),
   }),
+  leaseReads: setting({
+    key: "lease-reads",
+    describe:
+      "let the leader answer reads that allow it by its lease, without asking; the same on every node",
+    fallback: "false",
+    parse: parseSwitch,
+  }),
   defaultDeadlineMs: setting({
     key: "default-deadline-ms",
     takes: "milliseconds",
@@ -156,6 +166,20 @@ export const SETTINGS = {
     describe: "the memory of these changes, at most",
     fallback: String(DEFAULT_PLACEMENT_LIMITS.historyBytes),
     parse: (text) => parseCount(text, 1, MAX_HISTORY_BYTES),
+  }),
+  logQuotaBytes: setting({
+    key: "log-quota-bytes",
+    takes: "bytes",
+    describe: "data in the log, at most: beyond it writes are refused until the log is cut",
+    fallback: String(DEFAULT_SPACE_LIMITS.quotaBytes),
+    parse: (text) => parseCount(text, MIB, MAX_QUOTA_BYTES),
+  }),
+  minFreeBytes: setting({
+    key: "min-free-bytes",
+    takes: "bytes",
+    describe: "with less than this free on the disk, writes are refused; deletes and reads go on",
+    fallback: String(DEFAULT_SPACE_LIMITS.minFreeBytes),
+    parse: (text) => parseCount(text, DEFAULT_SPACE_LIMITS.reserveBytes, MAX_QUOTA_BYTES),
   }),
   compactAfterEntries: setting({
     key: "compact-after-entries",
