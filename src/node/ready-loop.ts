@@ -5,6 +5,7 @@ import type { RawNode } from "../core/raw-node.js";
 import type { Ready } from "../core/ready.js";
 import type { SoftState } from "../core/types.js";
 import type { Applier } from "./applier.js";
+import { CommitNotices } from "./commit-notices.js";
 import type { NodeMetrics } from "./metrics.js";
 import type { Clock, DurableLog, HardState, Message, PeerTransport, Snapshot } from "./ports.js";
 import type { Reads } from "./reads.js";
@@ -37,6 +38,7 @@ interface InFlight {
 
 export class ReadyLoop {
   readonly #inFlight: InFlight[] = [];
+  readonly #notices = new CommitNotices();
   #running = false;
   #again = false;
   #halted = false;
@@ -57,6 +59,14 @@ export class ReadyLoop {
 
   halt(): void {
     this.#halted = true;
+  }
+
+  /** A turn of the node, which is when it takes in what came from outside: `feed`. */
+  turn(feed: () => void): void {
+    this.#notices.beginTurn();
+    feed();
+    this.run();
+    this.#send(this.#notices.endTurn());
   }
 
   /** Takes every Ready there is. Called from inside of itself, by an applier that answers at once, it goes round again. */
@@ -86,7 +96,7 @@ export class ReadyLoop {
     this.#inFlight.push(flight);
 
     // 1. What promises nothing goes out before the disk is even asked.
-    this.#send(ready.messages);
+    this.#send(this.#notices.sift(ready.messages, this.parts.wake));
     // 2. Snapshot, entries and hard state, as one write. The log serves them from here on.
     const durable = this.#write(ready);
     node.advanceAppendAsync(ready);
@@ -148,7 +158,7 @@ export class ReadyLoop {
   }
 
   #send(messages: readonly Message[]): void {
-    if (messages.length === 0) return;
+    if (messages.length === 0 || this.#halted) return;
     this.parts.metrics.count("messagesSent", messages.length);
     this.parts.transport.send(messages);
   }

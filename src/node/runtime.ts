@@ -357,12 +357,12 @@ export class Runtime {
     this.#scheduled = false;
     if (this.#ended) return;
     try {
-      if (this.#loop.hasRoom) this.#feedCore();
+      this.#loop.turn(() => {
+        if (this.#loop.hasRoom) this.#feedCore();
+      });
     } catch (error) {
       this.fail(error);
-      return;
     }
-    this.#loop.run();
   }
 
   /** Messages before ticks: a heartbeat that waits here must count before the time that passed meanwhile does. */
