@@ -3,14 +3,16 @@
 import { core } from "./core.js";
 import { node } from "./node.js";
 import { type Benchmark, jsonReport, type Options, tableReport } from "./report.js";
+import { storage } from "./storage.js";
 import { transport } from "./transport.js";
 
 // What the processes that a benchmark starts find in this bundle.
 export { runBenchNode } from "./node/child.js";
 export { runEchoServer } from "./node/yardsticks.js";
+export { runStorageOpen } from "./storage.js";
 export { runUnaryServer } from "./transport.js";
 
-const BENCHMARKS: Readonly<Record<string, Benchmark>> = { core, node, transport };
+const BENCHMARKS: Readonly<Record<string, Benchmark>> = { core, storage, node, transport };
 
 export async function main(args: readonly string[]): Promise<number> {
   const { names, options, json, problem } = parse(args);
