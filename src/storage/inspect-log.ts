@@ -29,6 +29,7 @@ import { LmdbFile, type TreeInfo } from "./lmdb-file.js";
 import { decodeIdentity, decodeIndex, decodePosition, type LogIdentity } from "./load-log.js";
 import { entryRecordProblem, readEntryRecord, unsealRecord } from "./record-codec.js";
 import { StorageFault } from "./storage-fault.js";
+import { LOG_FILE } from "./storage-files.js";
 
 /** Something in the file that is not as it must be. */
 export interface LogProblem {
@@ -79,7 +80,6 @@ export interface InspectOptions {
   readonly exclusive?: boolean | undefined;
 }
 
-const LOG_FILE = "raft.mdb";
 const LARGEST_INDEX = 2n ** 64n - 1n;
 /** A running node writes the two meta pages in turn; between two looks at them they may not fit together. */
 const META_ATTEMPTS = 50;
