@@ -11,6 +11,7 @@ import { MembershipContextSchema } from "../gen/records_pb.js";
 import { addressMap, type Membership, membershipOf, toRecord } from "./membership.js";
 import type { NodeMetrics } from "./metrics.js";
 import type { Clock, Command, DurableLog, SnapshotReader, StateMachine } from "./ports.js";
+import type { SlowWatch } from "./slow-watch.js";
 
 export type ConfChangeOutcome =
   | { readonly kind: "changed"; readonly membership: Membership }
@@ -43,8 +44,7 @@ export interface ApplierParts {
   readonly clock: Clock;
   readonly metrics: NodeMetrics;
   readonly maxBatchEntries: number;
-  readonly slowMs: number;
-  readonly slow: (durationMs: number, entries: number) => void;
+  readonly applyWatch: SlowWatch;
   readonly fail: (error: unknown) => void;
 }
 
@@ -167,14 +167,12 @@ export class Applier {
   }
 
   async #callStateMachine(commands: readonly Command[], upTo: LogIndex): Promise<readonly Uint8Array[]> {
-    const { stateMachine, metrics, clock, slowMs, slow } = this.parts;
+    const { stateMachine, metrics, applyWatch } = this.parts;
     if (upTo <= stateMachine.appliedIndex) return [];
-    const startedMs = clock.nowMs();
+    const lap = applyWatch.begin();
     const results = await stateMachine.apply(commands, upTo);
-    const durationMs = clock.nowMs() - startedMs;
     metrics.count("applyCalls");
-    metrics.applyDuration.record(durationMs);
-    if (durationMs >= slowMs) slow(durationMs, commands.length);
+    metrics.applyDuration.record(applyWatch.end(lap));
     invariant(
       results.length === commands.length && stateMachine.appliedIndex === upTo,
       () =>

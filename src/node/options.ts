@@ -37,7 +37,7 @@ export interface NodeLimits {
   readonly maxPromoteLagEntries: number;
   /** For calls that name no deadline. */
   readonly defaultDeadlineMs: number;
-  /** What takes longer is logged and counted. */
+  /** What takes as long is logged, while it lasts and when it has ended, and counted once. */
   readonly slowAppendMs: number;
   readonly slowApplyMs: number;
 }

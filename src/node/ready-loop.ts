@@ -9,6 +9,7 @@ import { CommitNotices } from "./commit-notices.js";
 import type { NodeMetrics } from "./metrics.js";
 import type { Clock, DurableLog, HardState, Message, PeerTransport, Snapshot } from "./ports.js";
 import type { Reads } from "./reads.js";
+import type { SlowWatch } from "./slow-watch.js";
 
 export interface ReadyLoopParts {
   readonly node: RawNode;
@@ -22,8 +23,7 @@ export interface ReadyLoopParts {
   readonly metrics: NodeMetrics;
   /** Readys that may be on their way to the disk; beyond it the node stands still until one has arrived. */
   readonly maxInFlight: number;
-  readonly slowAppendMs: number;
-  readonly slowAppend: (durationMs: number) => void;
+  readonly appendWatch: SlowWatch;
   /** Role, leader or term may be others now. */
   readonly stateChanged: (softState: SoftState | undefined, hardState: HardState | undefined) => void;
   /** There is room again for what waited while the node stood still. */
@@ -116,23 +116,15 @@ export class ReadyLoop {
   #write(ready: Ready): Promise<void> | undefined {
     const { snapshot, entries, hardState, mustSync } = ready;
     if (snapshot === undefined && entries.length === 0 && hardState === undefined) return undefined;
-    const { log, clock, metrics, fail } = this.parts;
+    const { log, metrics, appendWatch, fail } = this.parts;
     metrics.count("appends");
-    const startedMs = clock.nowMs();
     const written = log.append({ snapshot, entries, hardState, mustSync });
     if (!mustSync) {
       written.catch(fail);
       return undefined;
     }
-    return written.then(() => this.#measure(clock.nowMs() - startedMs));
-  }
-
-  #measure(durationMs: number): void {
-    const { metrics, slowAppendMs, slowAppend } = this.parts;
-    metrics.appendDuration.record(durationMs);
-    if (durationMs < slowAppendMs) return;
-    metrics.count("slowAppends");
-    slowAppend(durationMs);
+    const lap = appendWatch.begin();
+    return written.then(() => metrics.appendDuration.record(appendWatch.end(lap)));
   }
 
   #arrivedLater(flight: InFlight): void {

@@ -39,6 +39,7 @@ import { Proposals } from "./proposals.js";
 import { Reads } from "./reads.js";
 import { ReadyLoop } from "./ready-loop.js";
 import { nodeStopped } from "./refusals.js";
+import { SlowWatch } from "./slow-watch.js";
 import { installBody, isComplete, openBody, restoreFrom, Snapshotting } from "./snapshotting.js";
 import type { NodeRole, NodeState } from "./status.js";
 import { systemClock } from "./system-clock.js";
@@ -68,6 +69,8 @@ export class Runtime {
 
   readonly #node: RawNode;
   readonly #transport: PeerTransport;
+  readonly #appendWatch: SlowWatch;
+  readonly #applyWatch: SlowWatch;
   readonly #applier: Applier;
   readonly #snapshotting: Snapshotting;
   readonly #ticker: Ticker;
@@ -157,6 +160,20 @@ export class Runtime {
       options.leaseReads === true && isRestart ? this.clock.nowMs() + this.electionTimeoutMs : 0;
     // A little later than the core gives up.
     this.transfers = new Transfers({ ...shared, retryMs: this.electionTimeoutMs + 2 * tickIntervalMs });
+    this.#appendWatch = new SlowWatch({
+      clock: this.clock,
+      slowMs: this.limits.slowAppendMs,
+      count: () => this.metrics.count("slowAppends"),
+      tell: (durationMs, state) =>
+        this.logger.warn({ durationMs }, `the disk is slow: a write of the log ${state}`),
+    });
+    this.#applyWatch = new SlowWatch({
+      clock: this.clock,
+      slowMs: this.limits.slowApplyMs,
+      count: () => this.metrics.count("slowApplies"),
+      tell: (durationMs, state) =>
+        this.logger.warn({ durationMs }, `the state machine is slow: a call ${state}`),
+    });
     this.#applier = this.#makeApplier();
     this.#snapshotting = this.#makeSnapshotting();
     this.#ticker = new Ticker({
@@ -302,11 +319,7 @@ export class Runtime {
       clock: this.clock,
       metrics: this.metrics,
       maxBatchEntries: this.limits.maxApplyBatchEntries,
-      slowMs: this.limits.slowApplyMs,
-      slow: (durationMs, entries) => {
-        this.metrics.count("slowApplies");
-        this.logger.warn({ durationMs, entries }, "the state machine was slow to apply");
-      },
+      applyWatch: this.#applyWatch,
       fail: (error) => this.fail(error),
     });
   }
@@ -345,8 +358,7 @@ export class Runtime {
       clock: this.clock,
       metrics: this.metrics,
       maxInFlight: this.limits.maxReadysInFlight,
-      slowAppendMs: this.limits.slowAppendMs,
-      slowAppend: (durationMs) => this.logger.warn({ durationMs }, "the disk was slow to write the log"),
+      appendWatch: this.#appendWatch,
       stateChanged: (soft, hard) => this.#stateChanged(soft, hard),
       wake: () => this.wake(),
       fail: (error) => this.fail(error),
@@ -356,6 +368,9 @@ export class Runtime {
   #turn(): void {
     this.#scheduled = false;
     if (this.#ended) return;
+    // At least once a tick.
+    this.#appendWatch.look();
+    this.#applyWatch.look();
     try {
       this.#loop.turn(() => {
         if (this.#loop.hasRoom) this.#feedCore();
