@@ -1,7 +1,7 @@
 // What is wrong with the files of a node, in words that an operator can act on.
 
 /**
- * What a fault says about the files.
+ * What a fault says about the files; docs/storage.md says what to do about each.
  *
  * | code | meaning |
  * | --- | --- |
@@ -20,23 +20,26 @@
  * | `incomplete` | a snapshot's body is not there in full |
  * | `superseded` | another attempt to receive the same snapshot has taken over |
  */
-export type StorageFaultCode =
-  | "notLmdb"
-  | "truncated"
-  | "corrupt"
-  | "checksum"
-  | "gap"
-  | "inconsistent"
-  | "version"
-  | "foreignCluster"
-  | "foreignNode"
-  | "locked"
-  | "writeFailed"
-  | "writeStalled"
-  | "closed"
-  | "tooLarge"
-  | "incomplete"
-  | "superseded";
+export const STORAGE_FAULT_CODES = [
+  "notLmdb",
+  "truncated",
+  "corrupt",
+  "checksum",
+  "gap",
+  "inconsistent",
+  "version",
+  "foreignCluster",
+  "foreignNode",
+  "locked",
+  "writeFailed",
+  "writeStalled",
+  "closed",
+  "tooLarge",
+  "incomplete",
+  "superseded",
+] as const;
+
+export type StorageFaultCode = (typeof STORAGE_FAULT_CODES)[number];
 
 export interface StorageFaultDetail {
   readonly file: string;
