@@ -77,7 +77,7 @@ function fieldsOf(holder: object): Field[] {
 /** Where the debugger and this file hand each other values. */
 const exchange: { holder: object | undefined; taken: unknown } = { holder: undefined, taken: undefined };
 const EXCHANGE = "stateImageExchange";
-Object.defineProperty(globalThis, EXCHANGE, { value: exchange });
+Object.defineProperty(globalThis, EXCHANGE, { value: exchange, configurable: true });
 
 const session = new Session();
 session.connect();

@@ -1,0 +1,61 @@
+// Puts all mutants of the core into its code at once, each behind a switch. The mutants are Stryker's.
+
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { Instrumenter } from "@stryker-mutator/instrumenter";
+
+const SILENT = { isDebugEnabled: () => false, debug() {}, info() {}, warn: console.warn };
+/** What an error says to people is not mutated. Tests hold to its class and its code, which has no spaces. */
+const TEXT_OF_ERRORS = {
+  shouldIgnore(path) {
+    return isText(path) && path.findParent(raises) !== null ? "text of an error" : undefined;
+  },
+};
+
+/**
+ * @param root folder of the project.
+ * @param files all files of the core, from the root.
+ * @param mutated those of them that are to get mutants.
+ */
+export async function instrument(root, files, mutated) {
+  const sources = files.map((name) => ({
+    name,
+    mutate: mutated.has(name),
+    content: readFileSync(join(root, name), "utf8"),
+  }));
+  const options = { plugins: null, excludedMutations: [], ignorers: [TEXT_OF_ERRORS], noHeader: false };
+  const instrumented = await new Instrumenter(SILENT).instrument(sources, options);
+  const originals = new Map(sources.map(({ name, content }) => [name, content.split("\n")]));
+  return {
+    contents: new Map(instrumented.files.map(({ name, content }) => [name, content])),
+    mutants: instrumented.mutants
+      .filter(({ status }) => status !== "Ignored")
+      .map(({ id, fileName, mutatorName, replacement, location: { start, end } }) => ({
+        id,
+        file: fileName,
+        line: start.line + 1,
+        column: start.column + 1,
+        mutator: mutatorName,
+        original: textBetween(originals.get(fileName), start, end),
+        replacement,
+      })),
+  };
+}
+
+function isText(path) {
+  return path.isTemplateLiteral() || (path.isStringLiteral() && path.node.value.includes(" "));
+}
+
+/** Throws an error, or hands its text to `invariant`. */
+function raises(path) {
+  return path.isThrowStatement() || (path.isCallExpression() && path.node.callee.name === "invariant");
+}
+
+function textBetween(lines, start, end) {
+  if (start.line === end.line) return lines[start.line].slice(start.column, end.column);
+  return [
+    lines[start.line].slice(start.column),
+    ...lines.slice(start.line + 1, end.line),
+    lines[end.line].slice(0, end.column),
+  ].join("\n");
+}
