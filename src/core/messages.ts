@@ -203,9 +203,11 @@ export function entriesSize(entries: readonly Entry[]): number {
 export function limitSize(entries: readonly Entry[], maxBytes: number): readonly Entry[] {
   if (entries.length <= 1 || maxBytes === Number.POSITIVE_INFINITY) return entries;
   let size = 0;
-  for (const [position, entry] of entries.entries()) {
+  let count = 0;
+  for (const entry of entries) {
     size += entrySize(entry);
-    if (size > maxBytes && position > 0) return entries.slice(0, position);
+    if (size > maxBytes && count > 0) return entries.slice(0, count);
+    count += 1;
   }
   return entries;
 }
