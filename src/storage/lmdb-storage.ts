@@ -140,6 +140,8 @@ export class LmdbStorage implements DurableLog {
       extent: loaded.extent,
       garbage: loaded.garbage,
       commit: (change) => this.#write(change),
+      // Not earlier: until the writer knows of the batch, file and extent do not fit together.
+      onBatch: () => this.#fileCompaction.batchEnded(),
       onDurable: (index) => this.#view.markDurable(index),
       onFatal: (error) => this.#reportFailure(error),
       watchdogMs: options.watchdogMs ?? DEFAULT_WATCHDOG_MS,
@@ -301,11 +303,7 @@ export class LmdbStorage implements DurableLog {
 
   async #write(change: EnvironmentChange): Promise<void> {
     this.#fileCompaction.batchBegins(change);
-    try {
-      await this.#environment.write(change);
-    } finally {
-      this.#fileCompaction.batchEnded();
-    }
+    await this.#environment.write(change);
     let bytes = 0;
     for (const entry of change.entries) bytes += entryRecordBytes(entry);
     this.#guard.wrote(bytes);
@@ -409,6 +407,7 @@ export class LmdbStorage implements DurableLog {
 
   #reportFailure(error: Error): void {
     const { logger, onFatal } = this.#options;
+    void this.#fileCompaction.stop();
     logger?.error({ error }, "the log has failed: nothing will be written any more");
     onFatal?.(error);
   }

@@ -115,6 +115,7 @@ export class LogRewrite {
       if (this.#abandoned || allowance < 0n) return false;
       const entries = this.#readSlice();
       if (entries.length === 0) {
+        // What the batch under way changes or deletes can only be copied after it.
         await this.#batchIsDone();
         continue;
       }
@@ -125,7 +126,7 @@ export class LogRewrite {
     return !this.#abandoned;
   }
 
-  /** What the batch under way changes or deletes can only be copied after it. */
+  /** @throws StorageFault `gap`, at once, when there is no batch that could be the reason */
   #batchIsDone(): Promise<void> {
     if (!this.#batchIsUnderWay) throw this.#gap();
     return new Promise((resolve) => {
@@ -134,7 +135,9 @@ export class LogRewrite {
   }
 
   #gap(): StorageFault {
-    return missingEntry(this.#options.environment.file, entryKeyName(this.#copied + 1n));
+    const { environment, extent } = this.#options;
+    const next = maxOf(this.#copied, extent().boundary.index) + 1n;
+    return missingEntry(environment.file, entryKeyName(next));
   }
 
   /** The rest, and the single records, while nothing else is written. False: there is more left than was thought. */

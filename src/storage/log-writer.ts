@@ -25,6 +25,8 @@ export interface LogWriterOptions {
   readonly garbage: Garbage;
   /** Resolves when the change is on disk. */
   readonly commit: (change: EnvironmentChange) => Promise<void>;
+  /** A batch is on disk, and `extent` says so. Not called after one that failed. */
+  readonly onBatch?: (() => void) | undefined;
   /** Entries up to this index are on disk as they were appended last. */
   readonly onDurable: (index: LogIndex) => void;
   /** Called once, before the promises of the changes that failed are rejected. */
@@ -193,6 +195,7 @@ export class LogWriter {
       }
       this.#batches += 1;
       this.#extent = planned.extent;
+      this.#options.onBatch?.();
       this.#reportDurable();
       for (const { resolve } of batch) resolve();
       if (this.#garbage.isEmpty) this.#releaseGarbageWaiters();

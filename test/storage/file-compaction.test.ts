@@ -9,7 +9,7 @@ import type { LmdbStorage } from "../../src/storage/lmdb-storage.js";
 import { contents, entriesOf, MEMBERS, numbered, openLog, temporaryFolder, writeOf } from "./support.js";
 
 const SEED = Number(process.env["COMPACTION_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
-const HISTORIES = 6;
+const HISTORIES = 12;
 
 /** 1,000 entries of 4,000 bytes were written and all but the last ones compacted away. */
 async function holedLog(dir: string): Promise<LmdbStorage> {
