@@ -19,6 +19,7 @@ describe("a configuration", () => {
     const config = validateConfig(MINIMAL);
     expect(config).toMatchObject({ ...DEFAULT_CONFIG, id: 1n, electionTick: 10, heartbeatTick: 1 });
     expect(config).toMatchObject({ preVote: true, checkQuorum: true, stepDownOnRemoval: true });
+    expect(config.readOnlyOption).toBe("safe");
     for (const limit of ["maxSizePerMsg", "maxInflightBytes", "maxUncommittedSize"] as const) {
       expect(config[limit]).toBeLessThan(NO_LIMIT);
     }

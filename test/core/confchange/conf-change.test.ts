@@ -148,13 +148,18 @@ describe("on the wire", () => {
     );
   });
 
-  test("an entry of another type is no change", () => {
-    expect(() => decodeConfChange(EntryType.EntryNormal, new Uint8Array())).toThrow(ConfChangeError);
+  test("data that cannot be read is told apart from an entry of another type, which is no change", () => {
+    const cutShort = Uint8Array.of(0x12, 0x04, 0x08);
+    const unreadable = refusalOf(() => decodeConfChange(EntryType.EntryConfChangeV2, cutShort));
+    expect(unreadable.message).toBe("the entry's data is no change of membership");
+    expect(unreadable.cause).toBeInstanceOf(Error);
+    const another = refusalOf(() => decodeConfChange(EntryType.EntryNormal, new Uint8Array()));
+    expect(another.message).toBe("an entry of type EntryNormal changes no membership");
   });
 
   test("a change that cannot be written down is refused before it is proposed", () => {
     const tooLarge = create(ConfChangeSchema, { nodeId: 2n ** 64n });
-    expect(() => encodeConfChange(tooLarge)).toThrow(ConfChangeError);
+    expect(refusalOf(() => encodeConfChange(tooLarge)).cause).toBeInstanceOf(Error);
     const unknown = Object.assign(changeOf(Auto, 1), { transition: 9 });
     expect(() => encodeConfChange(unknown)).toThrow(ConfChangeError);
   });
@@ -203,3 +208,13 @@ describe("two memberships", () => {
     expect(confStateEquals(right, left)).toBe(false);
   });
 });
+
+function refusalOf(input: () => unknown): ConfChangeError {
+  try {
+    input();
+  } catch (error) {
+    if (error instanceof ConfChangeError) return error;
+    throw error;
+  }
+  throw new Error("nothing was refused");
+}

@@ -84,6 +84,18 @@ describe("the index that a majority has acknowledged", () => {
     );
   });
 
+  test("is the second highest of the groups' highest, in whatever order the groups come", () => {
+    const config = new MajorityConfig([1n, 2n, 3n]);
+    for (const indexes of [
+      [5n, 3n, 2n],
+      [2n, 3n, 5n],
+      [3n, 2n, 5n],
+    ]) {
+      const ack = (id: NodeId) => ({ index: indexes[Number(id) - 1] ?? 0n, groupId: id });
+      expect(config.committedIndex(true, ack)).toEqual({ index: 3n, usedGroupCommit: true });
+    }
+  });
+
   test("is infinite without voters, so that an empty half of a joint configuration does not count", () => {
     expect(INFINITE_INDEX).toBe(18_446_744_073_709_551_615n);
     const nobody = new MajorityConfig();
