@@ -59,12 +59,12 @@ export class Bench {
     this.#worker = undefined;
   }
 
-  /** Cheapest first, but before them those that have seen through many. What runs on loading can concern all tests. */
+  /** Cheapest first, but before them those that have seen through many. What the core does on loading concerns all. */
   #testsOf(mutant) {
     const { static: onLoading, perTest } = this.#coverage;
     const isStatic = onLoading[mutant] !== undefined;
     return this.#tests
-      .filter(({ id }) => isStatic || perTest[id]?.[mutant] !== undefined)
+      .filter(({ id, file }) => isStatic || [id, file].some((by) => perTest[by]?.[mutant] !== undefined))
       .map((test) => ({ ...test, hits: perTest[test.id]?.[mutant] ?? 0 }))
       .map((test) => ({ test, cost: test.ms / (1 + (this.#kills.get(`${test.file} > ${test.name}`) ?? 0)) }))
       .sort((a, b) => a.cost - b.cost)

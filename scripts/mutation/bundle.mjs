@@ -11,13 +11,19 @@ const TEST_API = join(dirname(fileURLToPath(import.meta.url)), "test-api.mjs");
  * @param root folder of the project.
  * @param testFiles from the root.
  * @param contents what stands in place of some files, by their path from the root.
- * @returns CommonJS code that exports `files`, a record of functions by path, and `collect`, see test-api.mjs.
+ * @returns CommonJS code that exports `loadCore`, `files`, a record of functions by path, and `collect`, see
+ *   test-api.mjs.
  */
 export async function bundleTests(root, testFiles, contents) {
   const loads = testFiles.map((file) => `${JSON.stringify(file)}: () => require("./${file}"),`);
+  const core = [...contents.keys()].map((file) => `require("./${file}");`);
   const { outputFiles } = await build({
     stdin: {
-      contents: `exports.collect = require("vitest").collect;\nexports.files = {\n${loads.join("\n")}\n};`,
+      contents: [
+        `exports.collect = require("vitest").collect;`,
+        `exports.loadCore = () => {\n${core.join("\n")}\n};`,
+        `exports.files = {\n${loads.join("\n")}\n};`,
+      ].join("\n"),
       resolveDir: root,
     },
     bundle: true,

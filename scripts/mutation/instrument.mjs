@@ -43,7 +43,12 @@ export async function instrument(root, files, mutated) {
 }
 
 function isText(path) {
-  return path.isTemplateLiteral() || (path.isStringLiteral() && path.node.value.includes(" "));
+  if (path.isArrowFunctionExpression()) return isText(path.get("body"));
+  return (
+    path.isTemplateLiteral() ||
+    path.isBinaryExpression({ operator: "+" }) ||
+    (path.isStringLiteral() && path.node.value.includes(" "))
+  );
 }
 
 /** Throws an error, or hands its text to `invariant`. */

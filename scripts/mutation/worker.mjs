@@ -29,11 +29,15 @@ function load() {
 async function runAll() {
   const coverage = { static: {}, perTest: {} };
   Object.assign(switches, { activeMutant: undefined, hitCount: undefined, mutantCoverage: coverage });
-  const { files, collect } = load();
+  const { files, collect, loadCore } = load();
+  loadCore();
   const tests = [];
   const failures = [];
   for (const [file, loadFile] of Object.entries(files)) {
-    for (const [position, { name, run }] of collect(loadFile).entries()) {
+    // What a file does before its tests concerns its tests only.
+    switches.currentTestId = file;
+    const defined = collect(loadFile);
+    for (const [position, { name, run }] of defined.entries()) {
       const id = String(tests.length + 1);
       switches.currentTestId = id;
       const startedAt = performance.now();
@@ -42,9 +46,9 @@ async function runAll() {
       } catch (error) {
         failures.push(`${file} > ${name}: ${error.message}`);
       }
-      switches.currentTestId = undefined;
       tests.push({ id, file, position, name, ms: performance.now() - startedAt });
     }
+    switches.currentTestId = undefined;
   }
   return { tests, coverage, failures };
 }
