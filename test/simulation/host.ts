@@ -3,9 +3,10 @@
 import { create } from "@bufbuild/protobuf";
 import { newConfState } from "../../src/core/messages.js";
 import type { TraceEvent } from "../../src/core/trace.js";
-import type { LogIndex, NodeId, Term } from "../../src/core/types.js";
+import { type LogIndex, maxOf, minOf, type NodeId, type Term } from "../../src/core/types.js";
 import { type Message, MessageType } from "../../src/gen/eraftpb_pb.js";
 import { type MembershipRecord, MembershipRecordSchema } from "../../src/gen/records_pb.js";
+import { NodeRemoved } from "../../src/node/errors.js";
 import { completeLimits, type NodeLimits } from "../../src/node/options.js";
 import type {
   Command,
@@ -19,6 +20,7 @@ import { RaftNode } from "../../src/node/raft-node.js";
 import { KvStateMachine } from "../../src/placement/kv/kv-state-machine.js";
 import { crc32 } from "../../src/storage/checksum.js";
 import { LmdbStorage } from "../../src/storage/lmdb-storage.js";
+import { StorageFault } from "../../src/storage/storage-fault.js";
 import { ProcessClock } from "./clock.js";
 import { Disk, mount } from "./disk/disk.js";
 import { SimulatedSnapshots } from "./disk/snapshots.js";
@@ -152,18 +154,22 @@ export class Host {
     const status = node.status();
     this.world.observe({ type: "status", run, status, limits: this.limits });
     const { storage } = log;
-    const from = this.#checkedCommit + 1n;
     const firstIndex = storage.firstIndex();
-    const lastIndex = storage.lastIndex();
-    for (
-      let index = from < firstIndex ? firstIndex : from;
-      index <= status.commit && index <= lastIndex;
-      index += 1n
-    ) {
+    // Beyond what is persisted, the storage may still serve what is about to be replaced.
+    const known = minOf(status.commit, minOf(status.persisted, storage.lastIndex()));
+    for (let index = maxOf(this.#checkedCommit + 1n, firstIndex); index <= known; index += 1n) {
       const term = storage.term(index);
       this.world.observe({ type: "committed", run, index, term, currentTerm: status.term });
       this.#checkedCommit = index;
     }
+  }
+
+  /** Its disk holds a membership change after this index. */
+  hasConfChangeAfter(index: LogIndex): boolean {
+    const { log } = this.disk;
+    for (const [at, record] of log?.entries ?? [])
+      if (at > index && record.readInt32BE(20) !== 0) return true;
+    return false;
   }
 
   /** The entry is on its disk, or part of what a snapshot or compaction has left there. */
@@ -240,6 +246,11 @@ export class Host {
 
   #refusedToStart(error: unknown): void {
     const words = error instanceof Error ? error.message : String(error);
+    if (error instanceof NodeRemoved) {
+      this.crash(`stays away: ${words}`);
+      this.state = "retired";
+      return;
+    }
     if (this.damaged || this.disk.hasFailed) {
       this.crash(`cannot start: ${words}`);
       if (this.damaged) this.state = "lost";
@@ -250,7 +261,8 @@ export class Host {
 
   #failed(process: Process, error: Error): void {
     if (!process.alive) return;
-    if (!this.disk.hasFailed)
+    const stalled = error instanceof StorageFault && error.code === "writeStalled";
+    if (!this.disk.hasFailed && !stalled)
       this.world.violated("a healthy node works", `node ${this.id}: ${error.stack ?? error.message}`);
     this.crash(`failed: ${error.message}`);
   }

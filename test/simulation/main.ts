@@ -1,18 +1,22 @@
 // `npm run simulate`: one seed, or many, or as many as fit into some minutes. Prints how to replay what it finds.
 
+import { MUTANTS } from "./mutants.js";
 import { type Outcome, simulate } from "./simulation.js";
 
-export { simulate } from "./simulation.js";
+export { MUTANTS, simulate };
 
 interface Arguments {
   readonly firstSeed: number;
   readonly seeds: number;
   readonly minutes: number;
   readonly tail: number;
+  /** Print only what failed. */
   readonly quiet: boolean;
+  /** End with the first failure. */
+  readonly first: boolean;
 }
 
-const USAGE = `usage: npm run simulate -- [--seed N | --seeds N [--from N] | --minutes N [--from N]] [--mutants] [--tail LINES]`;
+const USAGE = `usage: npm run simulate -- [--seed N | --seeds N [--from N] | --minutes N [--from N]] [--mutants [NAME]] [--tail LINES] [--quiet] [--first]`;
 
 function parse(args: readonly string[]): Arguments | string {
   let firstSeed = 1;
@@ -20,10 +24,15 @@ function parse(args: readonly string[]): Arguments | string {
   let minutes = 0;
   let tail = 60;
   let quiet = false;
+  let first = false;
   for (let at = 0; at < args.length; at += 1) {
     const name = args[at];
     if (name === "--quiet") {
       quiet = true;
+      continue;
+    }
+    if (name === "--first") {
+      first = true;
       continue;
     }
     at += 1;
@@ -40,7 +49,7 @@ function parse(args: readonly string[]): Arguments | string {
     } else if (name === "--tail") tail = value;
     else return `unknown argument ${name}\n${USAGE}`;
   }
-  return { firstSeed, seeds, minutes, tail, quiet };
+  return { firstSeed, seeds, minutes, tail, quiet, first };
 }
 
 /** The exit status: 0 when nothing was found. */
@@ -50,7 +59,7 @@ export async function main(args: readonly string[]): Promise<number> {
     console.error(parsed);
     return 2;
   }
-  const { firstSeed, seeds, minutes, tail, quiet } = parsed;
+  const { firstSeed, seeds, minutes, tail, quiet, first } = parsed;
   const startedMs = performance.now();
   let simulatedMs = 0;
   let done = 0;
@@ -64,7 +73,9 @@ export async function main(args: readonly string[]): Promise<number> {
     for (const [what, times] of outcome.outcomes) outcomes.set(what, (outcomes.get(what) ?? 0) + times);
     if (outcome.violation !== undefined) failed.push(seed);
     if (outcome.violation !== undefined || !quiet) console.log(lineOf(outcome));
-    if (outcome.violation !== undefined) console.log(storyOf(outcome));
+    if (outcome.violation === undefined) continue;
+    console.log(storyOf(outcome));
+    if (first) break;
   }
   const wallMinutes = (performance.now() - startedMs) / 60_000;
   const hours = simulatedMs / 3_600_000;

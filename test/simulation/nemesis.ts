@@ -1,6 +1,5 @@
 // Whatever goes wrong: draws one fault after another of those that the seed uses, and mends them all in the end.
 
-import { isMember, isVoter } from "../../src/node/membership.js";
 import type { Host } from "./host.js";
 import type { Network } from "./network/network.js";
 import type { Operator } from "./operator.js";
@@ -228,16 +227,18 @@ export class Nemesis {
     return this.world.hosts().filter(({ state, damaged }) => state === "lost" || damaged);
   }
 
-  /** A group survives the loss of a machine for good only if the others are a majority of every membership there is. */
+  /**
+   * A group survives the loss of a machine for good only if the others are a majority of every membership that there
+   * is, or may be about to be.
+   */
   #mayLose(host: Host): boolean {
-    const views = this.world.hosts().flatMap(({ up }) => (up === undefined ? [] : [up.node.membership]));
-    if (views.some((view) => view.votersOutgoing.length > 0)) return false;
-    const lost = this.#lost();
-    return views.every((view) => {
-      if (!isMember(view, host.id) || view.voters.length === 0) return true;
-      if (!isVoter(view, host.id)) return true;
-      const left = view.voters.filter((id) => id !== host.id && !lost.some((other) => other.id === id));
-      return left.length * 2 > view.voters.length && view.voters.length >= 3 && lost.length === 0;
-    });
+    const { operator } = this.world;
+    const membership = operator.leader()?.up?.node.membership;
+    if (membership === undefined || operator.isChanging || this.#lost().length > 0) return false;
+    if (membership.votersOutgoing.length > 0 || membership.voters.length < 3) return false;
+    return (
+      this.world.hosts().every((other) => !other.hasConfChangeAfter(membership.index)) &&
+      host.state !== "lost"
+    );
   }
 }

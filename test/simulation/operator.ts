@@ -1,7 +1,6 @@
 // Whoever runs the cluster: adds, promotes, removes and replaces members, hands leadership over. Also the one that
 // mends a group after a machine was lost.
 
-import type { NodeId } from "../../src/core/types.js";
 import { RaftNodeError } from "../../src/node/errors.js";
 import { isJoint, isMember, isVoter, type Membership, memberIds } from "../../src/node/membership.js";
 import type { MembershipChange } from "../../src/node/membership-change.js";
@@ -12,6 +11,7 @@ import type { Scheduler } from "./scheduler.js";
 import type { Trace } from "./trace.js";
 
 const MAX_MEMBERS = 6;
+const CHANGE_MS = 2_000;
 
 export interface OperatorWorld {
   readonly scheduler: Scheduler;
@@ -22,12 +22,17 @@ export interface OperatorWorld {
 }
 
 export class Operator {
-  #busy = false;
+  #changing = 0;
 
   constructor(
     private readonly world: OperatorWorld,
     private readonly random: Random,
   ) {}
+
+  /** Something was asked lately that may still happen. */
+  get isChanging(): boolean {
+    return this.#changing > 0;
+  }
 
   /** As it sees itself; more than one may. */
   leader(): Host | undefined {
@@ -72,7 +77,7 @@ export class Operator {
     const gone = memberIds(membership).filter((id) => !this.world.hosts().some((host) => host.id === id));
     const first = lost[0]?.id ?? gone[0];
     if (first === undefined) return true;
-    if (this.#busy) return false;
+    if (this.isChanging) return false;
     const voters = membership.voters.filter((id) => id !== first);
     if (voters.length === 0) return false;
     const change: MembershipChange = [{ type: "remove", id: first }];
@@ -129,10 +134,10 @@ export class Operator {
 
   #submit(leader: Host, change: MembershipChange, force: boolean): void {
     const words = change.map((step) => `${step.type} ${step.id}`).join(", ");
-    this.#busy = true;
-    this.#run(leader, words, (node) => node.changeMembership(change, { deadlineMs: 3_000, force }));
-    this.world.scheduler.after(1_000, undefined, () => {
-      this.#busy = false;
+    this.#changing += 1;
+    this.#run(leader, words, (node) => node.changeMembership(change, { deadlineMs: CHANGE_MS, force }));
+    this.world.scheduler.after(2 * CHANGE_MS, undefined, () => {
+      this.#changing -= 1;
     });
   }
 
@@ -151,8 +156,4 @@ export class Operator {
       );
     });
   }
-}
-
-export function idsOf(hosts: readonly Host[]): readonly NodeId[] {
-  return hosts.map(({ id }) => id);
 }

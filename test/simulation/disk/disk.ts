@@ -19,6 +19,8 @@ export interface StoreImage {
 
 interface SnapshotImage {
   readonly complete: Map<string, Uint8Array>;
+  /** Complete as well, but not installed yet. */
+  readonly received: Map<string, Uint8Array>;
   readonly partial: Map<string, Uint8Array>;
   latest: Snapshot | undefined;
   created: number;
@@ -47,6 +49,7 @@ export class Disk {
   readonly stores = new Map<string, StoreImage>();
   readonly snapshots: SnapshotImage = {
     complete: new Map(),
+    received: new Map(),
     partial: new Map(),
     latest: undefined,
     created: 0,

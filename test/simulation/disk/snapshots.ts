@@ -2,6 +2,7 @@
 // brought may be cut short by a crash.
 
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { snapshotPosition } from "../../../src/core/messages.js";
 import { type Snapshot, SnapshotSchema } from "../../../src/gen/eraftpb_pb.js";
 import { type SnapshotDescriptor, SnapshotDescriptorSchema } from "../../../src/gen/records_pb.js";
 import type {
@@ -46,8 +47,7 @@ export class SimulatedSnapshots implements SnapshotStore {
       data: toBinary(SnapshotDescriptorSchema, descriptor),
     });
     await this.disk.write(`snapshot ${descriptor.snapshotId}`, () => {
-      images.complete.set(descriptor.snapshotId, body);
-      this.#adopt(snapshot);
+      this.#adopt(snapshot, body);
     });
     return snapshot;
   }
@@ -69,8 +69,9 @@ export class SimulatedSnapshots implements SnapshotStore {
   async receive(descriptor: SnapshotDescriptor): Promise<SnapshotReceiver> {
     await this.disk.pause();
     const { snapshotId, sizeBytes } = descriptor;
-    const { complete, partial } = this.disk.snapshots;
-    let body = complete.get(snapshotId) ?? partial.get(snapshotId) ?? new Uint8Array(0);
+    const { complete, received, partial } = this.disk.snapshots;
+    const whole = complete.get(snapshotId) ?? received.get(snapshotId);
+    let body = whole ?? partial.get(snapshotId) ?? new Uint8Array(0);
     return {
       get receivedBytes() {
         return body.length;
@@ -82,14 +83,14 @@ export class SimulatedSnapshots implements SnapshotStore {
         body = longer;
       },
       finish: async () => {
-        if (complete.has(snapshotId)) return;
+        if (whole !== undefined) return;
         if (BigInt(body.length) !== sizeBytes || crc32(body) !== descriptor.crc32) {
           partial.delete(snapshotId);
           throw new Error(`snapshot ${snapshotId} arrived damaged`);
         }
         await this.disk.write(`snapshot ${snapshotId}`, () => {
           partial.delete(snapshotId);
-          complete.set(snapshotId, body);
+          received.set(snapshotId, body);
         });
       },
       suspend: async () => {},
@@ -97,17 +98,30 @@ export class SimulatedSnapshots implements SnapshotStore {
   }
 
   async install(snapshot: Snapshot): Promise<void> {
-    const { snapshotId } = fromBinary(SnapshotDescriptorSchema, snapshot.data);
-    if (!this.disk.snapshots.complete.has(snapshotId)) throw new Error(`no body ${snapshotId} to install`);
-    await this.disk.write(`snapshot ${snapshotId} as the latest`, () => this.#adopt(snapshot));
+    const { complete, received } = this.disk.snapshots;
+    const id = idOf(snapshot);
+    const body = complete.get(id) ?? received.get(id);
+    if (body === undefined) throw new Error(`no body ${id} to install`);
+    await this.disk.write(`snapshot ${id} as the latest`, () => {
+      received.delete(id);
+      this.#adopt(snapshot, body);
+    });
   }
 
-  #adopt(snapshot: Snapshot): void {
+  /** The newest stays, whichever came last. */
+  #adopt(snapshot: Snapshot, body: Uint8Array): void {
     const images = this.disk.snapshots;
-    const before = images.latest && idOf(images.latest);
-    if (before !== undefined && before !== idOf(snapshot)) images.complete.delete(before);
-    images.latest = snapshot;
+    images.complete.set(idOf(snapshot), body);
+    if (images.latest === undefined || !isBefore(snapshot, images.latest)) images.latest = snapshot;
+    for (const id of [...images.complete.keys()]) {
+      if (id !== idOf(images.latest)) images.complete.delete(id);
+    }
   }
+}
+
+function isBefore(a: Snapshot, b: Snapshot): boolean {
+  const [first, second] = [snapshotPosition(a), snapshotPosition(b)];
+  return first.index < second.index || (first.index === second.index && first.term < second.term);
 }
 
 function idOf(snapshot: Snapshot): string {
