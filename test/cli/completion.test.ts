@@ -50,7 +50,7 @@ describe("what bash completes", () => {
     ],
     [["log", "d"], ["dump"]],
     [["get", "key", "--ser"], ["--serializable"]],
-    [["start", "--log-"], ["--log-level"]],
+    [["start", "--log-l"], ["--log-level"]],
     [["start", "--listen", ""], []],
     [["nonsense", "member", "li"], ["list"]],
   ])("%j", (words, expected) => {

@@ -132,9 +132,9 @@ describe("a peer that is being probed", () => {
 
 describe("what the next append begins with", () => {
   test.each([
-    { state: "Replicate", nextIdx: 2n, then: 6n, why: "streaming reckons with its arrival" },
-    { state: "Probe", nextIdx: 2n, then: 2n, why: "a probe has to be answered first" },
-  ] as const)("after a proposal, in $state: $why", ({ state, nextIdx, then }) => {
+    { state: "Replicate", nextIdx: 2n, nextAfter: 6n, why: "streaming reckons with its arrival" },
+    { state: "Probe", nextIdx: 2n, nextAfter: 2n, why: "a probe has to be answered first" },
+  ] as const)("after a proposal, in $state: $why", ({ state, nextIdx, nextAfter }) => {
     const leader = leaderOf([1n, 2n], { logTerms: [1n, 1n, 1n] });
     const progress = leader.progress(2);
     progress.matched = 1n;
@@ -142,7 +142,7 @@ describe("what the next append begins with", () => {
     else progress.becomeProbe();
     expect(progress.nextIdx).toBe(nextIdx);
     leader.propose("x");
-    expect(progress.nextIdx).toBe(then);
+    expect(progress.nextIdx).toBe(nextAfter);
   });
 
   // Entries 1 and 2 are old, 3 is the leader's own; the probe in flight stands behind 2.
