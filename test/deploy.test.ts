@@ -264,7 +264,15 @@ describe("alerts and dashboard", () => {
   let labels: ReadonlySet<string> = new Set();
 
   beforeAll(async () => {
-    const scrape = await (await fetch(`${baseUrl}/metrics`)).text();
+    // A peer is counted from the first message to it on: the node campaigns within seconds.
+    const scrape = await vi.waitFor(
+      async () => {
+        const text = await (await fetch(`${baseUrl}/metrics`)).text();
+        expect(text).toContain('raftnode_network_peer_sent_failures_total{To="2"');
+        return text;
+      },
+      { timeout: 20_000, interval: 50 },
+    );
     exported = new Set([...scrape.matchAll(/^(\w+)[ {]/gm)].map(([, name = ""]) => name));
     labels = new Set([...scrape.matchAll(/[{,](\w+)="/g)].map(([, name = ""]) => name));
   });
