@@ -92,10 +92,6 @@ export class RaftLog {
     const lastNew = previous.index + BigInt(entries.length);
     const conflict = this.findConflict(entries);
     if (conflict !== undefined) {
-      invariant(
-        conflict > this.committed,
-        () => `the leader's entry ${conflict} conflicts with a committed one (committed ${this.committed})`,
-      );
       this.append(entries.slice(Number(conflict - previous.index - 1n)));
       this.persisted = minOf(this.persisted, conflict - 1n);
     }
@@ -133,7 +129,8 @@ export class RaftLog {
     let low = this.firstIndex() - 1n;
     if (index < low) return { index, term: undefined };
     const lowTerm = this.term(low);
-    if (lowTerm > term) return { index: low > 0n ? low - 1n : 0n, term: undefined };
+    // Not at 0, whose term is 0.
+    if (lowTerm > term) return { index: low - 1n, term: undefined };
     let high = index;
     while (low < high) {
       const middle = (low + high + 1n) / 2n;

@@ -192,6 +192,12 @@ describe("installing a snapshot", () => {
     expect(storage.initialState().hardState).toMatchObject({ term: 6n, vote: 3n, commit: 4n });
   });
 
+  test("forgets a vote of an older term than the snapshot's", () => {
+    storage.setHardState(newHardState(5n, 3n, 2n));
+    storage.applySnapshot(newSnapshot(4n, 6n, newConfState()));
+    expect(storage.initialState().hardState).toMatchObject({ term: 6n, vote: 0n, commit: 4n });
+  });
+
   test("is refused when it ends before what is compacted already", () => {
     expect(errorCodeOf(() => storage.applySnapshot(newSnapshot(1n, 1n, newConfState())))).toBe(
       "snapshotOutOfDate",

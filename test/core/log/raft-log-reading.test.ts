@@ -107,6 +107,32 @@ describe("a log at its start", () => {
   });
 });
 
+describe("a tail that replaces the end of what is stored", () => {
+  const { log } = logOf({ stored: [1n, 1n, 1n, 1n, 1n] });
+  log.append(entriesAt(3n, 2n));
+
+  test("ends the log, whatever the storage still holds behind it", () => {
+    expect(log.lastIndex()).toBe(3n);
+    expect(errorCodeOf(() => log.term(4n))).toBe("unavailable");
+    expect(log.maybeTerm(4n)).toBeUndefined();
+    expect(errorCodeOf(() => read(log, 3n, 5n))).toBe("unavailable");
+  });
+});
+
+test("a storage is told what each read is for", () => {
+  const { storage } = logOf({ stored: [1n, 1n] });
+  const contexts: GetEntriesContext[] = [];
+  const read = storage.entries.bind(storage);
+  storage.entries = (low, high, maxBytes, context) => {
+    contexts.push(context);
+    return read(low, high, maxBytes, context);
+  };
+  const log = new RaftLog(storage, 0n);
+  log.commitTo(2n);
+  expect(places(log.nextEntriesSince(0n, NO_LIMIT))).toEqual(["1/1", "2/1"]);
+  expect(contexts).toEqual([{ canAsync: false, purpose: "ready" }]);
+});
+
 describe("compaction below a log", () => {
   test("takes nothing from the unstable tail, nor from the terms that are left", () => {
     const { log, storage } = logCountingFrom(0n, 751n, 1000n);
