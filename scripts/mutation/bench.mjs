@@ -7,7 +7,7 @@ const WORKER = fileURLToPath(new URL("worker.mjs", import.meta.url));
 const LOOK_EVERY_MS = 200;
 /** A test that takes this long, or so many times as long as without a mutant, will not end. */
 const MIN_TEST_MS = 3_000;
-const TIME_FACTOR = 20;
+const TIME_FACTOR = 5;
 const MAX_HEAP_MB = 512;
 const NO_MUTANT = "none";
 
@@ -21,16 +21,13 @@ export class Bench {
   /** How many mutants each test has seen through: those that saw most are asked first. */
   #kills = new Map();
 
-  constructor(bundle) {
-    this.#bundle = bundle;
-  }
-
   /**
    * Must come first. Runs the tests twice, the second time as if for a mutant: a test that only the first run of a
    * process passes would be taken for one that sees mutants.
    * @returns the number of tests, and those that fail as it is.
    */
-  async runUnchanged() {
+  async runUnchanged(bundle) {
+    await this.use(bundle);
     const { tests, coverage, failures } = await this.#ask({ kind: "unchanged" });
     this.#tests = tests;
     this.#coverage = coverage;
@@ -38,7 +35,13 @@ export class Bench {
       const { failed } = await this.#ask({ kind: "mutant", mutant: NO_MUTANT, tests });
       if (failed !== undefined) failures.push(`${failed}: only when it runs again`);
     }
-    return { tests: tests.length, failures };
+    return { count: tests.length, failures };
+  }
+
+  /** The mutants from now on are those of this bundle, which has the tests of the one before it. */
+  async use(bundle) {
+    await this.close();
+    this.#bundle = bundle;
   }
 
   /** @returns status `killed` (by a failing test), `timeout`, `survived` or `not covered`. */

@@ -9,14 +9,15 @@ const TEST_API = join(dirname(fileURLToPath(import.meta.url)), "test-api.mjs");
 
 /**
  * @param root folder of the project.
- * @param testFiles from the root.
+ * @param coreFiles from the root.
+ * @param testFiles likewise.
  * @param contents what stands in place of some files, by their path from the root.
  * @returns CommonJS code that exports `loadCore`, `files`, a record of functions by path, and `collect`, see
  *   test-api.mjs.
  */
-export async function bundleTests(root, testFiles, contents) {
+export async function bundleTests(root, coreFiles, testFiles, contents) {
   const loads = testFiles.map((file) => `${JSON.stringify(file)}: () => require("./${file}"),`);
-  const core = [...contents.keys()].map((file) => `require("./${file}");`);
+  const core = coreFiles.map((file) => `require("./${file}");`);
   const { outputFiles } = await build({
     stdin: {
       contents: [

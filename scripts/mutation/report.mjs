@@ -2,8 +2,13 @@
 
 const MAX_SHOWN = 160;
 
+/** Every test passes with this mutant. */
+export function isUnnoticed({ status }) {
+  return status === "survived" || status === "not covered";
+}
+
 /** One mutant in two lines: where, and what it made of what. */
-export function renderSurvivor({ file, line, column, mutator, status, original, replacement, tests }) {
+export function renderMutant({ file, line, column, mutator, status, original, replacement, tests }) {
   const shown = (text) => text.replaceAll(/\s+/g, " ").slice(0, MAX_SHOWN);
   return `${file}:${line}:${column} ${status} (${mutator}, ${tests} tests)\n  ${shown(original)}  →  ${shown(replacement)}`;
 }
