@@ -6,7 +6,8 @@ import { rmSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 import { bundleSimulator } from "./simulator-bundle.mjs";
 
-const MUTANT_MINUTES = 4;
+const MUTANT_SEEDS = 500;
+const MUTANT_MINUTES = 30;
 const args = process.argv.slice(2);
 
 async function withBundle(mutant, run) {
@@ -23,7 +24,7 @@ async function withBundle(mutant, run) {
 function hunt(url) {
   const start =
     `const { main } = await import(${JSON.stringify(url)});` +
-    `process.exitCode = await main(["--minutes", "${MUTANT_MINUTES}", "--first", "--quiet", "--tail", "0"]);`;
+    `process.exitCode = await main(["--seeds", "${MUTANT_SEEDS}", "--first", "--quiet", "--tail", "0"]);`;
   const child = spawn(process.execPath, ["--input-type=module", "--eval", start], {
     stdio: ["ignore", "pipe", "inherit"],
   });
@@ -31,7 +32,7 @@ function hunt(url) {
   child.stdout.on("data", (chunk) => {
     output += chunk;
   });
-  const timeout = setTimeout(() => child.kill("SIGKILL"), (MUTANT_MINUTES + 1) * 60_000);
+  const timeout = setTimeout(() => child.kill("SIGKILL"), MUTANT_MINUTES * 60_000);
   return new Promise((resolve) => {
     child.on("close", () => {
       clearTimeout(timeout);
@@ -49,7 +50,7 @@ async function huntAll(mutants) {
     if (found === undefined) missed += 1;
     const result =
       found === undefined
-        ? `NOT FOUND in ${MUTANT_MINUTES} minutes`
+        ? `NOT FOUND in ${MUTANT_SEEDS} seeds`
         : `seed ${found.seeds}, by ${found.invariant}`;
     console.log(`${mutant.name}: ${result}`);
   }

@@ -166,6 +166,10 @@ export class Nemesis {
         host.crash("its disk is gone");
         host.state = "lost";
         return true;
+      case "lostState":
+        host.crash("its state is gone");
+        host.disk.stores.clear();
+        return this.#restartLater(host);
       case "transfer":
         operator.transfer();
         return true;

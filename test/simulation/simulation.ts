@@ -268,11 +268,15 @@ class Simulation {
   #report(): string {
     const lines = this.#hosts.map(({ id, state, up }) => {
       if (up === undefined) return `node ${id} (${addressOf(id)}) is ${state}`;
-      const { role, term, leaderId, firstIndex, lastIndex, commit, applied, membership, space } =
+      const { role, term, leaderId, firstIndex, lastIndex, commit, applied, membership, space, progress } =
         up.node.status();
+      const peers = progress.map(
+        (peer) => `${peer.id}:${peer.state} ${peer.matched}<${peer.nextIdx}${peer.paused ? " paused" : ""}`,
+      );
       return (
         `node ${id} ${up.node.status().state} ${role} t${term} leader ${leaderId} log ${firstIndex}..${lastIndex} commit ${commit} ` +
-        `applied ${applied} space ${space} members ${membership.voters.join()}|${membership.votersOutgoing.join()}|${membership.learners.join()}`
+        `applied ${applied} space ${space} members ${membership.voters.join()}|${membership.votersOutgoing.join()}|${membership.learners.join()}` +
+        ` snapshot ${up.node.status().snapshotIndex} ${peers.join(", ")}`
       );
     });
     return lines.join("\n");

@@ -23,12 +23,24 @@ export const FAULTS = [
   "fullDisk",
   "damagedDisk",
   "lostDisk",
+  "lostState",
   "transfer",
   "membership",
   "requestSnapshot",
 ] as const;
 
 export type Fault = (typeof FAULTS)[number];
+
+/** A few faults, one soon after the other: what takes several in a row is met more often than in the great mixture. */
+const THEMES: readonly (readonly Fault[])[] = [
+  ["crash", "partition"],
+  ["crash", "crashInMidCall", "slowDisk", "loss"],
+  ["partition", "oneWayCut", "transfer"],
+  ["membership", "crash", "partition"],
+  ["membership", "transfer", "slowDisk", "loss"],
+  ["transfer", "freeze", "slowLink", "clockSkew"],
+  ["crash", "requestSnapshot", "slowNetwork"],
+];
 
 export interface Swarm {
   readonly faults: ReadonlySet<Fault>;
@@ -54,8 +66,12 @@ export interface Swarm {
 export const MAX_LEASE_SKEW = 0.04;
 
 export function drawSwarm(random: Random): Swarm {
-  const density = random.pick([0.15, 0.4, 0.4, 0.7, 1]);
-  const faults = new Set(FAULTS.filter(() => random.chance(density)));
+  const density = random.pick([0.15, 0.4, 0.7, 1]);
+  const hasTheme = random.chance(0.4);
+  const faults = new Set(hasTheme ? random.pick(THEMES) : FAULTS.filter(() => random.chance(density)));
+  // A state that is lost is rebuilt only where snapshots are always made, and not while space is short.
+  const keepsSnapshots = faults.has("lostState") || random.chance(0.4);
+  if (faults.has("lostState")) faults.delete("fullDisk");
   const checkQuorum = random.chance(0.8);
   const leaseReads = checkQuorum && random.chance(0.4);
   // A clock that stops keeps its lease for ever: that is outside of what leases promise.
@@ -64,7 +80,7 @@ export function drawSwarm(random: Random): Swarm {
   const afterEntries = random.pick([6, 20, 60, 10_000]);
   return {
     faults,
-    calmMs: random.pick([150, 400, 1_200]),
+    calmMs: hasTheme ? random.pick([60, 150, 400]) : random.pick([150, 400, 1_200]),
     voters: random.pick([1, 2, 3, 3, 3, 4, 5]),
     safetyMs: random.pick([15_000, 25_000, 40_000]),
     clients: random.int(2, 7),
@@ -72,7 +88,7 @@ export function drawSwarm(random: Random): Swarm {
     thinkMs: random.pick([20, 100, 300]),
     sessions: random.chance(0.7),
     tickIntervalMs: random.pick([50, 100]),
-    electionTick: random.pick([6, 10]),
+    electionTick: random.pick([5, 6, 10]),
     leaseReads,
     inEnvelopes: random.chance(0.6),
     raft: {
@@ -92,7 +108,7 @@ export function drawSwarm(random: Random): Swarm {
     compaction: {
       afterEntries,
       keepEntries: random.pick([0, 2, Math.floor(afterEntries / 2)]),
-      snapshots: random.pick(["onDemand", "always"] as const),
+      snapshots: keepsSnapshots ? "always" : "onDemand",
     },
     limits: {
       maxReadysInFlight: random.pick([1, 2, 5, 128]),

@@ -233,13 +233,13 @@ export class Wiring {
       const descriptor = fromBinary(SnapshotDescriptorSchema, data);
       const reader = await from.snapshots.openRead(descriptor.snapshotId);
       let to = await this.#reach(from, toId);
-      const receiver = await to.snapshots.receive(descriptor);
+      const receiver = await this.#inTime(from, to.snapshots.receive(descriptor));
       while (receiver.receivedBytes < reader.sizeBytes) {
         const chunk = await reader.read(receiver.receivedBytes, CHUNK_BYTES);
         to = await this.#reach(from, toId, to);
-        await receiver.write(receiver.receivedBytes, chunk);
+        await this.#inTime(from, receiver.write(receiver.receivedBytes, chunk));
       }
-      await receiver.finish();
+      await this.#inTime(from, receiver.finish());
       to = await this.#reach(from, toId, to);
       const [bytes] = encodeMessages([message]);
       if (bytes === undefined) return;
@@ -250,6 +250,16 @@ export class Wiring {
       delivered = false;
     }
     this.network.scheduler.soon(from.process, () => from.inbox.reportSnapshot(toId, delivered));
+  }
+
+  /** A peer that dies in the middle of something never ends it. */
+  #inTime<T>(from: Station, step: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.network.scheduler.after(SNAPSHOT_PATIENCE_MS, from.process, () =>
+        reject(new TransportError("frozen", "the snapshot stream stands still")),
+      );
+      step.then(resolve, reject);
+    });
   }
 
   /** Resolves in an event of the peer's process. @throws when it is not there, or no longer the same. */
