@@ -95,8 +95,10 @@ test("a log over its quota cuts itself, and a client that goes on writing gets e
   center.node.on("space", ({ state }) => {
     wasFull ||= state === "full";
   });
-  // One and a half times the quota.
-  for (let nth = 0; nth < 150; nth += 1) await client.set(`k${nth % 10}`, VALUE);
+  // Until the quota is noticed, which takes longer than filling it may; then on.
+  let nth = 0;
+  for (; !wasFull && nth < 2_000; nth += 1) await client.set(`k${nth % 10}`, VALUE);
   expect(wasFull).toBe(true);
+  for (const end = nth + 20; nth < end; nth += 1) await client.set(`k${nth % 10}`, VALUE);
   await expect.poll(() => center.node.status().space, { timeout: DEADLINE_MS }).toBe("ok");
 });
