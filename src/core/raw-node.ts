@@ -1,7 +1,7 @@
 // The only door to the core. Inputs go in through `tick`, `step` and `propose*`; what has to be stored, sent and
 // applied comes out of `ready()`; `advance*` and `onPersistReady` tell what has been done.
 //
-// Not an async function in sight: a RawNode never waits, never does I/O, and knows no time but ticks.
+// A RawNode never waits, never does I/O, and knows no time but ticks.
 
 import {
   type ConfChange,
