@@ -2,7 +2,7 @@
 
 import type { Term } from "../types.js";
 import { releaseEarlyReads } from "./read-index.js";
-import { hasCommittedInTerm, type LeaderRole, type RaftState, tell } from "./state.js";
+import { type LeaderRole, type RaftState, tell } from "./state.js";
 
 /**
  * Commits what a quorum holds, if the newest such entry is of the own term (paper §5.4.2).
@@ -10,11 +10,10 @@ import { hasCommittedInTerm, type LeaderRole, type RaftState, tell } from "./sta
  */
 export function maybeCommit(raft: RaftState, leader: LeaderRole): boolean {
   const { index } = raft.tracker.maximalCommittedIndex();
-  const committedInTermBefore = hasCommittedInTerm(raft);
   if (!commitUpTo(raft, index, raft.term)) return false;
   // A removed leader that keeps leading has no progress of its own any more (U2).
   raft.tracker.get(raft.id)?.updateCommitted(raft.log.committed);
-  if (!committedInTermBefore) releaseEarlyReads(raft, leader);
+  releaseEarlyReads(raft, leader);
   return true;
 }
 

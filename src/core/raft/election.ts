@@ -43,7 +43,6 @@ function refuse(raft: RaftState, reason: "notPromotable" | "pendingConfChange"):
 
 function hasUnappliedConfChange(raft: RaftState): boolean {
   const { log, settings } = raft;
-  if (log.applied >= log.committed) return false;
   return log.hasConfChange(log.applied + 1n, log.committed + 1n, settings.maxCommittedSizePerReady, {
     canAsync: false,
     purpose: "confChangeScan",
@@ -177,7 +176,7 @@ function priorityOf(message: Message): bigint {
  */
 function maybeCommitByVote(raft: RaftState, message: Message): void {
   const { commit, commitTerm } = message;
-  if (commit === 0n || commitTerm === 0n || raft.role.kind === "leader") return;
+  if (raft.role.kind === "leader") return;
   const before = raft.log.committed;
   if (!raft.log.maybeCommit(commit, commitTerm)) return;
   tell(raft, { type: "committed", index: commit });

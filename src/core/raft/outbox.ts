@@ -27,8 +27,9 @@ export class Outbox {
   /** The term of a vote for itself that counts when the hard state holding it is durable. */
   #selfVote: Term | undefined;
 
+  /** No message waits. A vote for itself comes with a hard state that says so. */
   get isEmpty(): boolean {
-    return this.#now.length === 0 && this.#persisted.length === 0 && this.#selfVote === undefined;
+    return this.#now.length === 0 && this.#persisted.length === 0;
   }
 
   /** The last append to this peer that has not been taken yet: what `batchAppend` adds to. */

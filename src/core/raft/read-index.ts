@@ -24,7 +24,7 @@ export function handleReadIndex(raft: RaftState, leader: LeaderRole, message: Me
   return ACCEPTED;
 }
 
-/** The first commit of the term has happened: the reads that came before it can be confirmed now. */
+/** Something of this term is committed: the reads that came before can be confirmed now. */
 export function releaseEarlyReads(raft: RaftState, leader: LeaderRole): void {
   const early = leader.reads.takeEarly();
   if (early.length > 0) confirm(raft, leader, early);

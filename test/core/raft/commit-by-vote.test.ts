@@ -170,4 +170,37 @@ describe("what a vote tells of the commit index", () => {
     expect(node.role).toBe("candidate");
     expect(node.raft.log.committed).toBe(2n);
   });
+
+  test("is told to the trace, and costs a follower nothing: it keeps its leader whatever it uncovers", () => {
+    const network = fourNodes({ voters: VOTERS, preVote: false });
+    network.campaign(1);
+    for (const node of network.nodes) node.applyCommitted();
+    network.ignore(MessageType.MsgAppendResponse);
+    network.node(1).proposeConfChange(changeV1("l4"));
+    network.settle();
+    const follower = network.node(2);
+    const index = follower.raft.log.lastIndex();
+    expect([follower.leader, follower.raft.log.committed]).toEqual([1n, index - 1n]);
+    const { term } = follower.raft;
+    const request = newMessage(MessageType.MsgRequestVote, 2n, { from: 3n, term, commit: index });
+    follower.step({ ...request, commitTerm: term });
+    expect([follower.leader, follower.raft.log.committed]).toEqual([1n, index]);
+    expect(follower.trace).toContainEqual({ type: "committed", index });
+  });
+
+  test("makes a candidate look at what it uncovers only, and for no other purpose", () => {
+    const purposes: unknown[] = [];
+    const node = new TestNode(1n, { voters: VOTERS, logTerms: [1n, 1n, 1n], commit: 1n });
+    const read = node.storage.entries.bind(node.storage);
+    node.settle();
+    node.forceCandidate();
+    node.storage.entries = (low, high, maxBytes, context) => {
+      purposes.push([low, high, context]);
+      return read(low, high, maxBytes, context);
+    };
+    const { term } = node.raft;
+    const refusal = newMessage(MessageType.MsgRequestVoteResponse, 1n, { from: 2n, term, reject: true });
+    node.step({ ...refusal, commit: 3n, commitTerm: 1n });
+    expect(purposes).toEqual([[2n, 4n, { canAsync: false, purpose: "commitByVote" }]]);
+  });
 });

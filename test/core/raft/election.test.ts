@@ -213,3 +213,28 @@ test("the timeout is drawn from [min, max): of ten draws, so many have fired aft
   new TestNode(1n, { voters: [1n], config });
   expect(asked).toEqual([[10, 20]]);
 });
+
+describe("before a campaign the node looks for a committed change of membership that it has not applied", () => {
+  test("in those entries only, and says what for", () => {
+    const node = new TestNode(1n, { voters: [1n, 2n], logTerms: [1n, 1n, 1n], commit: 3n, autoApply: false });
+    node.settle();
+    node.act((raw) => raw.advanceApplyTo(1n));
+    const reads: unknown[] = [];
+    const read = node.storage.entries.bind(node.storage);
+    node.storage.entries = (low, high, maxBytes, context) => {
+      reads.push([low, high, context]);
+      return read(low, high, maxBytes, context);
+    };
+    expect(node.act((raw) => raw.campaign())).toEqual({ accepted: true });
+    expect(reads).toEqual([[2n, 4n, { canAsync: false, purpose: "confChangeScan" }]]);
+  });
+});
+
+test("a vote for itself that reaches the disk after another has won that term elects nobody", () => {
+  const node = new TestNode(1n, { voters: [1n] });
+  node.act((raw) => raw.campaign());
+  const { term } = node.raft;
+  node.step(newMessage(MessageType.MsgHeartbeat, 1n, { from: 2n, term }));
+  node.settle();
+  expect([node.role, node.leader, node.raft.term]).toEqual(["follower", 2n, term]);
+});
