@@ -5,10 +5,15 @@ import { join } from "node:path";
 import { Instrumenter } from "@stryker-mutator/instrumenter";
 
 const SILENT = { isDebugEnabled: () => false, debug() {}, info() {}, warn: console.warn };
-/** What an error says to people is not mutated. Tests hold to its class and its code, which has no spaces. */
-const TEXT_OF_ERRORS = {
+/**
+ * Not mutated: what an error says to people (tests hold to its class and its code, which has no spaces), and the end
+ * of an exhaustive switch, which the compiler has shown to be out of reach.
+ */
+const NOT_THE_POINT = {
   shouldIgnore(path) {
-    return isText(path) && path.findParent(raises) !== null ? "text of an error" : undefined;
+    if (isText(path) && path.findParent(raises) !== null) return "text of an error";
+    if (isOutOfReach(path)) return "out of reach";
+    return undefined;
   },
 };
 
@@ -23,7 +28,7 @@ export async function instrument(root, files, mutated) {
     mutate: mutated.has(name),
     content: readFileSync(join(root, name), "utf8"),
   }));
-  const options = { plugins: null, excludedMutations: [], ignorers: [TEXT_OF_ERRORS], noHeader: false };
+  const options = { plugins: null, excludedMutations: [], ignorers: [NOT_THE_POINT], noHeader: false };
   const instrumented = await new Instrumenter(SILENT).instrument(sources, options);
   const originals = new Map(sources.map(({ name, content }) => [name, content.split("\n")]));
   return {
@@ -54,6 +59,13 @@ function isText(path) {
 /** Throws an error, or hands its text to `invariant`. */
 function raises(path) {
   return path.isThrowStatement() || (path.isCallExpression() && path.node.callee.name === "invariant");
+}
+
+function isOutOfReach(path) {
+  if (!path.isSwitchCase() || path.node.test !== null) return false;
+  const [only] = path.node.consequent;
+  const call = only?.type === "ReturnStatement" ? only.argument : only?.expression;
+  return call?.type === "CallExpression" && call.callee.name === "assertNever";
 }
 
 function textBetween(lines, start, end) {
