@@ -58,8 +58,7 @@ export class Progress {
 
   /** Probes behind what is known: after a snapshot that was not reported as failed, behind that snapshot. */
   becomeProbe(): void {
-    const known = this.state === "Snapshot" ? maxOf(this.matched, this.pendingSnapshot) : this.matched;
-    this.#enter("Probe", known + 1n);
+    this.#enter("Probe", maxOf(this.matched, this.pendingSnapshot) + 1n);
   }
 
   becomeReplicate(): void {
@@ -205,7 +204,8 @@ export class Progress {
    */
   addedToLastAppend(count: number, bytes: number): void {
     if (count === 0) return;
-    if (this.state !== "Replicate" || this.inflights.count === 0) {
+    // Only Replicate has a window with something in it.
+    if (this.inflights.count === 0) {
       this.sentEntries(count, bytes);
       return;
     }

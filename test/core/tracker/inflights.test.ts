@@ -227,6 +227,17 @@ describe("the memory of a window", () => {
     expect(inflights.bufferCapacity).toBe(100);
   });
 
+  test("stays as it is when it drains, and is given back as far as a smaller capacity has no need of it", () => {
+    const inflights = filled(100, 20n);
+    expect(inflights.bufferCapacity).toBe(32);
+    inflights.freeTo(20n);
+    expect(inflights.bufferCapacity).toBe(32);
+    inflights.setCapacity(1_000);
+    expect(inflights.bufferCapacity).toBe(32);
+    inflights.setCapacity(8);
+    expect(inflights.bufferCapacity).toBe(8);
+  });
+
   test("is given back when asked, if nothing is in flight", () => {
     const inflights = filled(10, 2n);
     const allocated = inflights.bufferCapacity;

@@ -89,7 +89,9 @@ describe("a change of state", () => {
     expect(progress.isPaused()).toBe(true);
     progress.resume();
     expect(progress.isPaused()).toBe(true);
-    expect(() => progress.sentEntries(1, 1)).toThrow(InvariantViolation);
+    expect(() => progress.sentEntries(1, 1)).toThrow(
+      new InvariantViolation("an append was sent to a peer that waits for a snapshot"),
+    );
   });
 
   test("empties the window", () => {
@@ -392,6 +394,14 @@ describe("flow control", () => {
     progress.inflights.freeTo(6n);
     expect(progress.inflights.count, "its last entry is 7").toBe(1);
     progress.inflights.freeTo(7n);
+    expect(progress.isPaused()).toBe(false);
+  });
+
+  test("is not paused by nothing added to the last append, though the window is full", () => {
+    const progress = given({ state: "Replicate", capacity: 1 });
+    progress.sentEntries(1, 10);
+    progress.resume();
+    progress.addedToLastAppend(0, 0);
     expect(progress.isPaused()).toBe(false);
   });
 
