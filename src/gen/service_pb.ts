@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file service.proto.
  */
 export const file_service: GenFile = /*@__PURE__*/
-  fileDesc("Cg1zZXJ2aWNlLnByb3RvEgtyYWZ0bm9kZS52MSIpChZTZW5kUmFmdE1lc3NhZ2VSZXF1ZXN0Eg8KB21lc3NhZ2UYASADKAwiGQoXU2VuZFJhZnRNZXNzYWdlUmVzcG9uc2UiLAoZU2VuZFJhZnRDb25mQ2hhbmdlUmVxdWVzdBIPCgdtZXNzYWdlGAEgASgMIjAKGlNlbmRSYWZ0Q29uZkNoYW5nZVJlc3BvbnNlEhIKCmNvbmZfc3RhdGUYASABKAwifAoWSW5zdGFsbFNuYXBzaG90UmVxdWVzdBItCgZoZWFkZXIYASABKAsyGy5yYWZ0bm9kZS52MS5TbmFwc2hvdEhlYWRlckgAEisKBWNodW5rGAIgASgLMhoucmFmdG5vZGUudjEuU25hcHNob3RDaHVua0gAQgYKBHBhcnQiMAoOU25hcHNob3RIZWFkZXISDwoHbWVzc2FnZRgBIAEoDBINCgVwcm9iZRgCIAEoCCItCg1TbmFwc2hvdENodW5rEg4KBm9mZnNldBgBIAEoBBIMCgRkYXRhGAIgASgMIjEKF0luc3RhbGxTbmFwc2hvdFJlc3BvbnNlEhYKDnJlY2VpdmVkX2J5dGVzGAEgASgEIl4KB1dyaXRlSWQSEQoJY2xpZW50X2lkGAEgASgMEhAKCHNlcXVlbmNlGAIgASgEEhYKDmZpbmlzaGVkX2JlbG93GAMgASgEEhYKDmtub3duX3JldmlzaW9uGAQgASgEIo0BCgpTZXRSZXF1ZXN0EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoDBITCglpZl9hYnNlbnQYAyABKAhIABIZCg9pZl9tb2RfcmV2aXNpb24YBCABKARIABImCgh3cml0ZV9pZBgFIAEoCzIULnJhZnRub2RlLnYxLldyaXRlSWRCCwoJY29uZGl0aW9uIkYKC1NldFJlc3BvbnNlEhAKCHJldmlzaW9uGAEgASgEEg8KB3JlZnVzZWQYAiABKAgSFAoMbW9kX3JldmlzaW9uGAMgASgEImYKCkdldFJlcXVlc3QSCwoDa2V5GAEgASgJEjEKC2NvbnNpc3RlbmN5GAIgASgOMhwucmFmdG5vZGUudjEuUmVhZENvbnNpc3RlbmN5EhgKEG1heF9zdGFsZW5lc3NfbXMYAyABKA0ifQoLR2V0UmVzcG9uc2USDQoFZm91bmQYASABKAgSDQoFdmFsdWUYAiABKAwSFwoPY3JlYXRlX3JldmlzaW9uGAMgASgEEhQKDG1vZF9yZXZpc2lvbhgEIAEoBBIPCgd2ZXJzaW9uGAUgASgEEhAKCHJldmlzaW9uGAYgASgEInYKDURlbGV0ZVJlcXVlc3QSCwoDa2V5GAEgASgJEhwKD2lmX21vZF9yZXZpc2lvbhgCIAEoBEgAiAEBEiYKCHdyaXRlX2lkGAMgASgLMhQucmFmdG5vZGUudjEuV3JpdGVJZEISChBfaWZfbW9kX3JldmlzaW9uIkQKDkRlbGV0ZVJlc3BvbnNlEg8KB2RlbGV0ZWQYASABKAgSEAoIcmV2aXNpb24YAiABKAQSDwoHcmVmdXNlZBgDIAEoCCJpCg1FeGlzdHNSZXF1ZXN0EgsKA2tleRgBIAEoCRIxCgtjb25zaXN0ZW5jeRgCIAEoDjIcLnJhZnRub2RlLnYxLlJlYWRDb25zaXN0ZW5jeRIYChBtYXhfc3RhbGVuZXNzX21zGAMgASgNIjIKDkV4aXN0c1Jlc3BvbnNlEg4KBmV4aXN0cxgBIAEoCBIQCghyZXZpc2lvbhgCIAEoBCJmCghLZXlWYWx1ZRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAwSFwoPY3JlYXRlX3JldmlzaW9uGAMgASgEEhQKDG1vZF9yZXZpc2lvbhgEIAEoBBIPCgd2ZXJzaW9uGAUgASgEImIKCEtleVJhbmdlEg0KA2tleRgBIAEoCUgAEhAKBnByZWZpeBgCIAEoCUgAEiwKCGludGVydmFsGAMgASgLMhgucmFmdG5vZGUudjEuS2V5SW50ZXJ2YWxIAEIHCgVyYW5nZSIpCgtLZXlJbnRlcnZhbBINCgVzdGFydBgBIAEoCRILCgNlbmQYAiABKAkiyQEKDFJhbmdlUmVxdWVzdBIkCgVyYW5nZRgBIAEoCzIVLnJhZnRub2RlLnYxLktleVJhbmdlEg0KBWxpbWl0GAIgASgNEhIKCnBhZ2VfdG9rZW4YAyABKAwSEQoJa2V5c19vbmx5GAQgASgIEjEKC2NvbnNpc3RlbmN5GAUgASgOMhwucmFmdG5vZGUudjEuUmVhZENvbnNpc3RlbmN5EhgKEG1heF9zdGFsZW5lc3NfbXMYBiABKA0SEAoIcmV2aXNpb24YByABKAQiYgoNUmFuZ2VSZXNwb25zZRImCgdlbnRyaWVzGAEgAygLMhUucmFmdG5vZGUudjEuS2V5VmFsdWUSEAoIcmV2aXNpb24YAiABKAQSFwoPbmV4dF9wYWdlX3Rva2VuGAMgASgMIrMBCgpUeG5SZXF1ZXN0EiUKB2NvbXBhcmUYASADKAsyFC5yYWZ0bm9kZS52MS5Db21wYXJlEioKB3N1Y2Nlc3MYAiADKAsyGS5yYWZ0bm9kZS52MS5UeG5PcGVyYXRpb24SKgoHZmFpbHVyZRgDIAMoCzIZLnJhZnRub2RlLnYxLlR4bk9wZXJhdGlvbhImCgh3cml0ZV9pZBgEIAEoCzIULnJhZnRub2RlLnYxLldyaXRlSWQimwIKB0NvbXBhcmUSCwoDa2V5GAEgASgJEi8KCHJlbGF0aW9uGAIgASgOMh0ucmFmdG5vZGUudjEuQ29tcGFyZS5SZWxhdGlvbhIRCgd2ZXJzaW9uGAMgASgESAASGQoPY3JlYXRlX3JldmlzaW9uGAQgASgESAASFgoMbW9kX3JldmlzaW9uGAUgASgESAASDwoFdmFsdWUYBiABKAxIABIQCgZleGlzdHMYByABKAhIACJfCghSZWxhdGlvbhISCg5SRUxBVElPTl9FUVVBTBAAEhYKElJFTEFUSU9OX05PVF9FUVVBTBABEhEKDVJFTEFUSU9OX0xFU1MQAhIUChBSRUxBVElPTl9HUkVBVEVSEANCCAoGdGFyZ2V0IrUBCgxUeG5PcGVyYXRpb24SIgoDc2V0GAEgASgLMhMucmFmdG5vZGUudjEuVHhuU2V0SAASKAoGZGVsZXRlGAIgASgLMhYucmFmdG5vZGUudjEuVHhuRGVsZXRlSAASIgoDZ2V0GAMgASgLMhMucmFmdG5vZGUudjEuVHhuR2V0SAASJgoFcmFuZ2UYBCABKAsyFS5yYWZ0bm9kZS52MS5UeG5SYW5nZUgAQgsKCW9wZXJhdGlvbiIkCgZUeG5TZXQSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgMIhgKCVR4bkRlbGV0ZRILCgNrZXkYASABKAkiFQoGVHhuR2V0EgsKA2tleRgBIAEoCSJSCghUeG5SYW5nZRIkCgVyYW5nZRgBIAEoCzIVLnJhZnRub2RlLnYxLktleVJhbmdlEg0KBWxpbWl0GAIgASgNEhEKCWtleXNfb25seRgDIAEoCCJbCgtUeG5SZXNwb25zZRIRCglzdWNjZWVkZWQYASABKAgSEAoIcmV2aXNpb24YAiABKAQSJwoHcmVzdWx0cxgDIAMoCzIWLnJhZnRub2RlLnYxLlR4blJlc3VsdCLHAQoJVHhuUmVzdWx0EigKA3NldBgBIAEoCzIZLnJhZnRub2RlLnYxLlR4blNldFJlc3VsdEgAEi4KBmRlbGV0ZRgCIAEoCzIcLnJhZnRub2RlLnYxLlR4bkRlbGV0ZVJlc3VsdEgAEigKA2dldBgDIAEoCzIZLnJhZnRub2RlLnYxLlR4bkdldFJlc3VsdEgAEiwKBXJhbmdlGAQgASgLMhsucmFmdG5vZGUudjEuVHhuUmFuZ2VSZXN1bHRIAEIICgZyZXN1bHQiHwoMVHhuU2V0UmVzdWx0Eg8KB2V4aXN0ZWQYASABKAgiIgoPVHhuRGVsZXRlUmVzdWx0Eg8KB2RlbGV0ZWQYASABKAgiNAoMVHhuR2V0UmVzdWx0EiQKBWVudHJ5GAEgASgLMhUucmFmdG5vZGUudjEuS2V5VmFsdWUiRgoOVHhuUmFuZ2VSZXN1bHQSJgoHZW50cmllcxgBIAMoCzIVLnJhZnRub2RlLnYxLktleVZhbHVlEgwKBG1vcmUYAiABKAgiggEKDFdhdGNoUmVxdWVzdBIkCgVyYW5nZRgBIAEoCzIVLnJhZnRub2RlLnYxLktleVJhbmdlEhUKDWZyb21fcmV2aXNpb24YAiABKAQSFwoPcHJldmlvdXNfdmFsdWVzGAMgASgIEhwKFHByb2dyZXNzX2ludGVydmFsX21zGAQgASgNIkoKDVdhdGNoUmVzcG9uc2USEAoIcmV2aXNpb24YASABKAQSJwoGZXZlbnRzGAIgAygLMhcucmFmdG5vZGUudjEuV2F0Y2hFdmVudCLeAQoKV2F0Y2hFdmVudBIqCgRraW5kGAEgASgOMhwucmFmdG5vZGUudjEuV2F0Y2hFdmVudC5LaW5kEiQKBWVudHJ5GAIgASgLMhUucmFmdG5vZGUudjEuS2V5VmFsdWUSJwoIcHJldmlvdXMYAyABKAsyFS5yYWZ0bm9kZS52MS5LZXlWYWx1ZRIYChBwcmV2aW91c19vbWl0dGVkGAQgASgIIjsKBEtpbmQSFAoQS0lORF9VTlNQRUNJRklFRBAAEgwKCEtJTkRfU0VUEAESDwoLS0lORF9ERUxFVEUQAiIfCgxXcml0ZVJlcXVlc3QSDwoHY29tbWFuZBgBIAEoDCIuCg1Xcml0ZVJlc3BvbnNlEg4KBnJlc3VsdBgBIAEoDBINCgVpbmRleBgCIAEoBCJpCgtSZWFkUmVxdWVzdBINCgVxdWVyeRgBIAEoDBIxCgtjb25zaXN0ZW5jeRgCIAEoDjIcLnJhZnRub2RlLnYxLlJlYWRDb25zaXN0ZW5jeRIYChBtYXhfc3RhbGVuZXNzX21zGAMgASgNIi8KDFJlYWRSZXNwb25zZRIOCgZyZXN1bHQYASABKAwSDwoHYXBwbGllZBgCIAEoBCI2CgZNZW1iZXISCgoCaWQYASABKAQSDwoHYWRkcmVzcxgCIAEoCRIPCgdsZWFybmVyGAMgASgIIlAKCk1lbWJlcnNoaXASJAoHbWVtYmVycxgBIAMoCzITLnJhZnRub2RlLnYxLk1lbWJlchINCgVpbmRleBgCIAEoBBINCgVqb2ludBgDIAEoCCI1ChFBZGRMZWFybmVyUmVxdWVzdBIPCgdub2RlX2lkGAEgASgEEg8KB2FkZHJlc3MYAiABKAkiNwoVUHJvbW90ZUxlYXJuZXJSZXF1ZXN0Eg8KB25vZGVfaWQYASABKAQSDQoFZm9yY2UYAiABKAgiMwoRUmVtb3ZlTm9kZVJlcXVlc3QSDwoHbm9kZV9pZBgBIAEoBBINCgVmb3JjZRgCIAEoCCJBChJNZW1iZXJzaGlwUmVzcG9uc2USKwoKbWVtYmVyc2hpcBgBIAEoCzIXLnJhZnRub2RlLnYxLk1lbWJlcnNoaXAiKAoVVHJhbnNmZXJMZWFkZXJSZXF1ZXN0Eg8KB25vZGVfaWQYASABKAQiKwoWVHJhbnNmZXJMZWFkZXJSZXNwb25zZRIRCglsZWFkZXJfaWQYASABKAQiEAoOTWV0cmljc1JlcXVlc3Qi2AIKD01ldHJpY3NSZXNwb25zZRIKCgJpZBgBIAEoBBISCgpjbHVzdGVyX2lkGAIgASgJEh8KBHJvbGUYAyABKA4yES5yYWZ0bm9kZS52MS5Sb2xlEgwKBHRlcm0YBCABKAQSEQoJbGVhZGVyX2lkGAUgASgEEhMKC2ZpcnN0X2luZGV4GAYgASgEEhIKCmxhc3RfaW5kZXgYByABKAQSDgoGY29tbWl0GAggASgEEg8KB2FwcGxpZWQYCSABKAQSFgoOc25hcHNob3RfaW5kZXgYCiABKAQSKwoKbWVtYmVyc2hpcBgLIAEoCzIXLnJhZnRub2RlLnYxLk1lbWJlcnNoaXASKAoFcGVlcnMYDCADKAsyGS5yYWZ0bm9kZS52MS5QZWVyUHJvZ3Jlc3MSGQoRcGVuZGluZ19wcm9wb3NhbHMYDSABKAQSDwoHdmVyc2lvbhgOIAEoCSJ/CgxQZWVyUHJvZ3Jlc3MSCgoCaWQYASABKAQSDwoHbWF0Y2hlZBgCIAEoBBISCgpuZXh0X2luZGV4GAMgASgEEg0KBXN0YXRlGAQgASgJEhUKDXJlY2VudF9hY3RpdmUYBSABKAgSGAoQcGVuZGluZ19zbmFwc2hvdBgGIAEoBCIPCg1MZWFkZXJSZXF1ZXN0IkkKDkxlYWRlclJlc3BvbnNlEhEKCWxlYWRlcl9pZBgBIAEoBBIWCg5sZWFkZXJfYWRkcmVzcxgCIAEoCRIMCgR0ZXJtGAMgASgEIhAKDk1lbWJlcnNSZXF1ZXN0IlIKD01lbWJlcnNSZXNwb25zZRIrCgptZW1iZXJzaGlwGAEgASgLMhcucmFmdG5vZGUudjEuTWVtYmVyc2hpcBISCgpjbHVzdGVyX2lkGAIgASgJIuIBCgtFcnJvckRldGFpbBIOCgZyZWFzb24YASABKAkSEQoJbGVhZGVyX2lkGAIgASgEEhYKDmxlYWRlcl9hZGRyZXNzGAMgASgJEjEKB291dGNvbWUYBCABKA4yIC5yYWZ0bm9kZS52MS5FcnJvckRldGFpbC5PdXRjb21lImUKB091dGNvbWUSFwoTT1VUQ09NRV9VTlNQRUNJRklFRBAAEhcKE09VVENPTUVfTk9UX0FQUExJRUQQARITCg9PVVRDT01FX1VOS05PV04QAhITCg9PVVRDT01FX0FQUExJRUQQAyp6Cg9SZWFkQ29uc2lzdGVuY3kSIQodUkVBRF9DT05TSVNURU5DWV9MSU5FQVJJWkFCTEUQABIhCh1SRUFEX0NPTlNJU1RFTkNZX1NFUklBTElaQUJMRRABEiEKHVJFQURfQ09OU0lTVEVOQ1lfTEVBREVSX0xFQVNFEAIqfgoEUm9sZRIUChBST0xFX1VOU1BFQ0lGSUVEEAASEQoNUk9MRV9GT0xMT1dFUhABEhYKElJPTEVfUFJFX0NBTkRJREFURRACEhIKDlJPTEVfQ0FORElEQVRFEAMSDwoLUk9MRV9MRUFERVIQBBIQCgxST0xFX0xFQVJORVIQBTK9AgoWUGxhY2VtZW50Q2VudGVyU2VydmljZRJcCg9TZW5kUmFmdE1lc3NhZ2USIy5yYWZ0bm9kZS52MS5TZW5kUmFmdE1lc3NhZ2VSZXF1ZXN0GiQucmFmdG5vZGUudjEuU2VuZFJhZnRNZXNzYWdlUmVzcG9uc2USZQoSU2VuZFJhZnRDb25mQ2hhbmdlEiYucmFmdG5vZGUudjEuU2VuZFJhZnRDb25mQ2hhbmdlUmVxdWVzdBonLnJhZnRub2RlLnYxLlNlbmRSYWZ0Q29uZkNoYW5nZVJlc3BvbnNlEl4KD0luc3RhbGxTbmFwc2hvdBIjLnJhZnRub2RlLnYxLkluc3RhbGxTbmFwc2hvdFJlcXVlc3QaJC5yYWZ0bm9kZS52MS5JbnN0YWxsU25hcHNob3RSZXNwb25zZSgBMtADCglLdlNlcnZpY2USOAoDU2V0EhcucmFmdG5vZGUudjEuU2V0UmVxdWVzdBoYLnJhZnRub2RlLnYxLlNldFJlc3BvbnNlEj0KA0dldBIXLnJhZnRub2RlLnYxLkdldFJlcXVlc3QaGC5yYWZ0bm9kZS52MS5HZXRSZXNwb25zZSIDkAIBEkEKBkRlbGV0ZRIaLnJhZnRub2RlLnYxLkRlbGV0ZVJlcXVlc3QaGy5yYWZ0bm9kZS52MS5EZWxldGVSZXNwb25zZRJGCgZFeGlzdHMSGi5yYWZ0bm9kZS52MS5FeGlzdHNSZXF1ZXN0GhsucmFmdG5vZGUudjEuRXhpc3RzUmVzcG9uc2UiA5ACARJDCgVSYW5nZRIZLnJhZnRub2RlLnYxLlJhbmdlUmVxdWVzdBoaLnJhZnRub2RlLnYxLlJhbmdlUmVzcG9uc2UiA5ACARI4CgNUeG4SFy5yYWZ0bm9kZS52MS5UeG5SZXF1ZXN0GhgucmFmdG5vZGUudjEuVHhuUmVzcG9uc2USQAoFV2F0Y2gSGS5yYWZ0bm9kZS52MS5XYXRjaFJlcXVlc3QaGi5yYWZ0bm9kZS52MS5XYXRjaFJlc3BvbnNlMAEylQEKEVJhZnRDbGllbnRTZXJ2aWNlEj4KBVdyaXRlEhkucmFmdG5vZGUudjEuV3JpdGVSZXF1ZXN0GhoucmFmdG5vZGUudjEuV3JpdGVSZXNwb25zZRJACgRSZWFkEhgucmFmdG5vZGUudjEuUmVhZFJlcXVlc3QaGS5yYWZ0bm9kZS52MS5SZWFkUmVzcG9uc2UiA5ACATLiAgoQUmFmdEFkbWluU2VydmljZRJNCgpBZGRMZWFybmVyEh4ucmFmdG5vZGUudjEuQWRkTGVhcm5lclJlcXVlc3QaHy5yYWZ0bm9kZS52MS5NZW1iZXJzaGlwUmVzcG9uc2USVQoOUHJvbW90ZUxlYXJuZXISIi5yYWZ0bm9kZS52MS5Qcm9tb3RlTGVhcm5lclJlcXVlc3QaHy5yYWZ0bm9kZS52MS5NZW1iZXJzaGlwUmVzcG9uc2USTQoKUmVtb3ZlTm9kZRIeLnJhZnRub2RlLnYxLlJlbW92ZU5vZGVSZXF1ZXN0Gh8ucmFmdG5vZGUudjEuTWVtYmVyc2hpcFJlc3BvbnNlElkKDlRyYW5zZmVyTGVhZGVyEiIucmFmdG5vZGUudjEuVHJhbnNmZXJMZWFkZXJSZXF1ZXN0GiMucmFmdG5vZGUudjEuVHJhbnNmZXJMZWFkZXJSZXNwb25zZTLyAQoSUmFmdE1ldHJpY3NTZXJ2aWNlEkkKB01ldHJpY3MSGy5yYWZ0bm9kZS52MS5NZXRyaWNzUmVxdWVzdBocLnJhZnRub2RlLnYxLk1ldHJpY3NSZXNwb25zZSIDkAIBEkYKBkxlYWRlchIaLnJhZnRub2RlLnYxLkxlYWRlclJlcXVlc3QaGy5yYWZ0bm9kZS52MS5MZWFkZXJSZXNwb25zZSIDkAIBEkkKB01lbWJlcnMSGy5yYWZ0bm9kZS52MS5NZW1iZXJzUmVxdWVzdBocLnJhZnRub2RlLnYxLk1lbWJlcnNSZXNwb25zZSIDkAIBYgZwcm90bzM");
+  fileDesc("Cg1zZXJ2aWNlLnByb3RvEgtyYWZ0bm9kZS52MSIpChZTZW5kUmFmdE1lc3NhZ2VSZXF1ZXN0Eg8KB21lc3NhZ2UYASADKAwiGQoXU2VuZFJhZnRNZXNzYWdlUmVzcG9uc2UiLAoZU2VuZFJhZnRDb25mQ2hhbmdlUmVxdWVzdBIPCgdtZXNzYWdlGAEgASgMIjAKGlNlbmRSYWZ0Q29uZkNoYW5nZVJlc3BvbnNlEhIKCmNvbmZfc3RhdGUYASABKAwifAoWSW5zdGFsbFNuYXBzaG90UmVxdWVzdBItCgZoZWFkZXIYASABKAsyGy5yYWZ0bm9kZS52MS5TbmFwc2hvdEhlYWRlckgAEisKBWNodW5rGAIgASgLMhoucmFmdG5vZGUudjEuU25hcHNob3RDaHVua0gAQgYKBHBhcnQiMAoOU25hcHNob3RIZWFkZXISDwoHbWVzc2FnZRgBIAEoDBINCgVwcm9iZRgCIAEoCCItCg1TbmFwc2hvdENodW5rEg4KBm9mZnNldBgBIAEoBBIMCgRkYXRhGAIgASgMIjEKF0luc3RhbGxTbmFwc2hvdFJlc3BvbnNlEhYKDnJlY2VpdmVkX2J5dGVzGAEgASgEIl4KB1dyaXRlSWQSEQoJY2xpZW50X2lkGAEgASgMEhAKCHNlcXVlbmNlGAIgASgEEhYKDmZpbmlzaGVkX2JlbG93GAMgASgEEhYKDmtub3duX3JldmlzaW9uGAQgASgEIo0BCgpTZXRSZXF1ZXN0EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoDBITCglpZl9hYnNlbnQYAyABKAhIABIZCg9pZl9tb2RfcmV2aXNpb24YBCABKARIABImCgh3cml0ZV9pZBgFIAEoCzIULnJhZnRub2RlLnYxLldyaXRlSWRCCwoJY29uZGl0aW9uIkYKC1NldFJlc3BvbnNlEhAKCHJldmlzaW9uGAEgASgEEg8KB3JlZnVzZWQYAiABKAgSFAoMbW9kX3JldmlzaW9uGAMgASgEImYKCkdldFJlcXVlc3QSCwoDa2V5GAEgASgJEjEKC2NvbnNpc3RlbmN5GAIgASgOMhwucmFmdG5vZGUudjEuUmVhZENvbnNpc3RlbmN5EhgKEG1heF9zdGFsZW5lc3NfbXMYAyABKA0ifQoLR2V0UmVzcG9uc2USDQoFZm91bmQYASABKAgSDQoFdmFsdWUYAiABKAwSFwoPY3JlYXRlX3JldmlzaW9uGAMgASgEEhQKDG1vZF9yZXZpc2lvbhgEIAEoBBIPCgd2ZXJzaW9uGAUgASgEEhAKCHJldmlzaW9uGAYgASgEInYKDURlbGV0ZVJlcXVlc3QSCwoDa2V5GAEgASgJEhwKD2lmX21vZF9yZXZpc2lvbhgCIAEoBEgAiAEBEiYKCHdyaXRlX2lkGAMgASgLMhQucmFmdG5vZGUudjEuV3JpdGVJZEISChBfaWZfbW9kX3JldmlzaW9uIkQKDkRlbGV0ZVJlc3BvbnNlEg8KB2RlbGV0ZWQYASABKAgSEAoIcmV2aXNpb24YAiABKAQSDwoHcmVmdXNlZBgDIAEoCCJpCg1FeGlzdHNSZXF1ZXN0EgsKA2tleRgBIAEoCRIxCgtjb25zaXN0ZW5jeRgCIAEoDjIcLnJhZnRub2RlLnYxLlJlYWRDb25zaXN0ZW5jeRIYChBtYXhfc3RhbGVuZXNzX21zGAMgASgNIjIKDkV4aXN0c1Jlc3BvbnNlEg4KBmV4aXN0cxgBIAEoCBIQCghyZXZpc2lvbhgCIAEoBCJmCghLZXlWYWx1ZRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAwSFwoPY3JlYXRlX3JldmlzaW9uGAMgASgEEhQKDG1vZF9yZXZpc2lvbhgEIAEoBBIPCgd2ZXJzaW9uGAUgASgEImIKCEtleVJhbmdlEg0KA2tleRgBIAEoCUgAEhAKBnByZWZpeBgCIAEoCUgAEiwKCGludGVydmFsGAMgASgLMhgucmFmdG5vZGUudjEuS2V5SW50ZXJ2YWxIAEIHCgVyYW5nZSIpCgtLZXlJbnRlcnZhbBINCgVzdGFydBgBIAEoCRILCgNlbmQYAiABKAkiyQEKDFJhbmdlUmVxdWVzdBIkCgVyYW5nZRgBIAEoCzIVLnJhZnRub2RlLnYxLktleVJhbmdlEg0KBWxpbWl0GAIgASgNEhIKCnBhZ2VfdG9rZW4YAyABKAwSEQoJa2V5c19vbmx5GAQgASgIEjEKC2NvbnNpc3RlbmN5GAUgASgOMhwucmFmdG5vZGUudjEuUmVhZENvbnNpc3RlbmN5EhgKEG1heF9zdGFsZW5lc3NfbXMYBiABKA0SEAoIcmV2aXNpb24YByABKAQiYgoNUmFuZ2VSZXNwb25zZRImCgdlbnRyaWVzGAEgAygLMhUucmFmdG5vZGUudjEuS2V5VmFsdWUSEAoIcmV2aXNpb24YAiABKAQSFwoPbmV4dF9wYWdlX3Rva2VuGAMgASgMIrMBCgpUeG5SZXF1ZXN0EiUKB2NvbXBhcmUYASADKAsyFC5yYWZ0bm9kZS52MS5Db21wYXJlEioKB3N1Y2Nlc3MYAiADKAsyGS5yYWZ0bm9kZS52MS5UeG5PcGVyYXRpb24SKgoHZmFpbHVyZRgDIAMoCzIZLnJhZnRub2RlLnYxLlR4bk9wZXJhdGlvbhImCgh3cml0ZV9pZBgEIAEoCzIULnJhZnRub2RlLnYxLldyaXRlSWQimwIKB0NvbXBhcmUSCwoDa2V5GAEgASgJEi8KCHJlbGF0aW9uGAIgASgOMh0ucmFmdG5vZGUudjEuQ29tcGFyZS5SZWxhdGlvbhIRCgd2ZXJzaW9uGAMgASgESAASGQoPY3JlYXRlX3JldmlzaW9uGAQgASgESAASFgoMbW9kX3JldmlzaW9uGAUgASgESAASDwoFdmFsdWUYBiABKAxIABIQCgZleGlzdHMYByABKAhIACJfCghSZWxhdGlvbhISCg5SRUxBVElPTl9FUVVBTBAAEhYKElJFTEFUSU9OX05PVF9FUVVBTBABEhEKDVJFTEFUSU9OX0xFU1MQAhIUChBSRUxBVElPTl9HUkVBVEVSEANCCAoGdGFyZ2V0IrUBCgxUeG5PcGVyYXRpb24SIgoDc2V0GAEgASgLMhMucmFmdG5vZGUudjEuVHhuU2V0SAASKAoGZGVsZXRlGAIgASgLMhYucmFmdG5vZGUudjEuVHhuRGVsZXRlSAASIgoDZ2V0GAMgASgLMhMucmFmdG5vZGUudjEuVHhuR2V0SAASJgoFcmFuZ2UYBCABKAsyFS5yYWZ0bm9kZS52MS5UeG5SYW5nZUgAQgsKCW9wZXJhdGlvbiIkCgZUeG5TZXQSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgMIhgKCVR4bkRlbGV0ZRILCgNrZXkYASABKAkiFQoGVHhuR2V0EgsKA2tleRgBIAEoCSJSCghUeG5SYW5nZRIkCgVyYW5nZRgBIAEoCzIVLnJhZnRub2RlLnYxLktleVJhbmdlEg0KBWxpbWl0GAIgASgNEhEKCWtleXNfb25seRgDIAEoCCJbCgtUeG5SZXNwb25zZRIRCglzdWNjZWVkZWQYASABKAgSEAoIcmV2aXNpb24YAiABKAQSJwoHcmVzdWx0cxgDIAMoCzIWLnJhZnRub2RlLnYxLlR4blJlc3VsdCLHAQoJVHhuUmVzdWx0EigKA3NldBgBIAEoCzIZLnJhZnRub2RlLnYxLlR4blNldFJlc3VsdEgAEi4KBmRlbGV0ZRgCIAEoCzIcLnJhZnRub2RlLnYxLlR4bkRlbGV0ZVJlc3VsdEgAEigKA2dldBgDIAEoCzIZLnJhZnRub2RlLnYxLlR4bkdldFJlc3VsdEgAEiwKBXJhbmdlGAQgASgLMhsucmFmdG5vZGUudjEuVHhuUmFuZ2VSZXN1bHRIAEIICgZyZXN1bHQiHwoMVHhuU2V0UmVzdWx0Eg8KB2V4aXN0ZWQYASABKAgiIgoPVHhuRGVsZXRlUmVzdWx0Eg8KB2RlbGV0ZWQYASABKAgiNAoMVHhuR2V0UmVzdWx0EiQKBWVudHJ5GAEgASgLMhUucmFmdG5vZGUudjEuS2V5VmFsdWUiRgoOVHhuUmFuZ2VSZXN1bHQSJgoHZW50cmllcxgBIAMoCzIVLnJhZnRub2RlLnYxLktleVZhbHVlEgwKBG1vcmUYAiABKAgiggEKDFdhdGNoUmVxdWVzdBIkCgVyYW5nZRgBIAEoCzIVLnJhZnRub2RlLnYxLktleVJhbmdlEhUKDWZyb21fcmV2aXNpb24YAiABKAQSFwoPcHJldmlvdXNfdmFsdWVzGAMgASgIEhwKFHByb2dyZXNzX2ludGVydmFsX21zGAQgASgNIkoKDVdhdGNoUmVzcG9uc2USEAoIcmV2aXNpb24YASABKAQSJwoGZXZlbnRzGAIgAygLMhcucmFmdG5vZGUudjEuV2F0Y2hFdmVudCLeAQoKV2F0Y2hFdmVudBIqCgRraW5kGAEgASgOMhwucmFmdG5vZGUudjEuV2F0Y2hFdmVudC5LaW5kEiQKBWVudHJ5GAIgASgLMhUucmFmdG5vZGUudjEuS2V5VmFsdWUSJwoIcHJldmlvdXMYAyABKAsyFS5yYWZ0bm9kZS52MS5LZXlWYWx1ZRIYChBwcmV2aW91c19vbWl0dGVkGAQgASgIIjsKBEtpbmQSFAoQS0lORF9VTlNQRUNJRklFRBAAEgwKCEtJTkRfU0VUEAESDwoLS0lORF9ERUxFVEUQAiIfCgxXcml0ZVJlcXVlc3QSDwoHY29tbWFuZBgBIAEoDCIuCg1Xcml0ZVJlc3BvbnNlEg4KBnJlc3VsdBgBIAEoDBINCgVpbmRleBgCIAEoBCJpCgtSZWFkUmVxdWVzdBINCgVxdWVyeRgBIAEoDBIxCgtjb25zaXN0ZW5jeRgCIAEoDjIcLnJhZnRub2RlLnYxLlJlYWRDb25zaXN0ZW5jeRIYChBtYXhfc3RhbGVuZXNzX21zGAMgASgNIi8KDFJlYWRSZXNwb25zZRIOCgZyZXN1bHQYASABKAwSDwoHYXBwbGllZBgCIAEoBCI2CgZNZW1iZXISCgoCaWQYASABKAQSDwoHYWRkcmVzcxgCIAEoCRIPCgdsZWFybmVyGAMgASgIIlAKCk1lbWJlcnNoaXASJAoHbWVtYmVycxgBIAMoCzITLnJhZnRub2RlLnYxLk1lbWJlchINCgVpbmRleBgCIAEoBBINCgVqb2ludBgDIAEoCCJEChFBZGRMZWFybmVyUmVxdWVzdBIPCgdub2RlX2lkGAEgASgEEg8KB2FkZHJlc3MYAiABKAkSDQoFZm9yY2UYAyABKAgiNwoVUHJvbW90ZUxlYXJuZXJSZXF1ZXN0Eg8KB25vZGVfaWQYASABKAQSDQoFZm9yY2UYAiABKAgiMwoRUmVtb3ZlTm9kZVJlcXVlc3QSDwoHbm9kZV9pZBgBIAEoBBINCgVmb3JjZRgCIAEoCCI5ChFJbml0aWFsaXplUmVxdWVzdBIkCgdtZW1iZXJzGAEgAygLMhMucmFmdG5vZGUudjEuTWVtYmVyIk4KF0NoYW5nZU1lbWJlcnNoaXBSZXF1ZXN0EiQKB21lbWJlcnMYASADKAsyEy5yYWZ0bm9kZS52MS5NZW1iZXISDQoFZm9yY2UYAiABKAgiRwoUVXBkYXRlQWRkcmVzc1JlcXVlc3QSDwoHbm9kZV9pZBgBIAEoBBIPCgdhZGRyZXNzGAIgASgJEg0KBWZvcmNlGAMgASgIIhUKE1Rha2VTbmFwc2hvdFJlcXVlc3QiQwoUVGFrZVNuYXBzaG90UmVzcG9uc2USKwoIc25hcHNob3QYASABKAsyGS5yYWZ0bm9kZS52MS5TbmFwc2hvdEluZm8ikgEKDFNuYXBzaG90SW5mbxINCgVpbmRleBgBIAEoBBIMCgR0ZXJtGAIgASgEEhIKCnNpemVfYnl0ZXMYAyABKAQSEAoIY2hlY2tzdW0YBCABKAcSEgoKY2x1c3Rlcl9pZBgFIAEoCRIrCgptZW1iZXJzaGlwGAYgASgLMhcucmFmdG5vZGUudjEuTWVtYmVyc2hpcCInChdEb3dubG9hZFNuYXBzaG90UmVxdWVzdBIMCgR0YWtlGAEgASgIIn4KGERvd25sb2FkU25hcHNob3RSZXNwb25zZRItCghzbmFwc2hvdBgBIAEoCzIZLnJhZnRub2RlLnYxLlNuYXBzaG90SW5mb0gAEisKBWNodW5rGAIgASgLMhoucmFmdG5vZGUudjEuU25hcHNob3RDaHVua0gAQgYKBHBhcnQiMwoOQ29tcGFjdFJlcXVlc3QSEwoLdXBfdG9faW5kZXgYASABKAQSDAoEZmlsZRgCIAEoCCJOCg9Db21wYWN0UmVzcG9uc2USEwoLZmlyc3RfaW5kZXgYASABKAQSEgoKZmlsZV9ieXRlcxgCIAEoBBISCgpmcmVlX2J5dGVzGAMgASgEIkEKEk1lbWJlcnNoaXBSZXNwb25zZRIrCgptZW1iZXJzaGlwGAEgASgLMhcucmFmdG5vZGUudjEuTWVtYmVyc2hpcCIoChVUcmFuc2ZlckxlYWRlclJlcXVlc3QSDwoHbm9kZV9pZBgBIAEoBCIrChZUcmFuc2ZlckxlYWRlclJlc3BvbnNlEhEKCWxlYWRlcl9pZBgBIAEoBCIQCg5NZXRyaWNzUmVxdWVzdCIqChNXYXRjaE1ldHJpY3NSZXF1ZXN0EhMKC2ludGVydmFsX21zGAEgASgNItgCCg9NZXRyaWNzUmVzcG9uc2USCgoCaWQYASABKAQSEgoKY2x1c3Rlcl9pZBgCIAEoCRIfCgRyb2xlGAMgASgOMhEucmFmdG5vZGUudjEuUm9sZRIMCgR0ZXJtGAQgASgEEhEKCWxlYWRlcl9pZBgFIAEoBBITCgtmaXJzdF9pbmRleBgGIAEoBBISCgpsYXN0X2luZGV4GAcgASgEEg4KBmNvbW1pdBgIIAEoBBIPCgdhcHBsaWVkGAkgASgEEhYKDnNuYXBzaG90X2luZGV4GAogASgEEisKCm1lbWJlcnNoaXAYCyABKAsyFy5yYWZ0bm9kZS52MS5NZW1iZXJzaGlwEigKBXBlZXJzGAwgAygLMhkucmFmdG5vZGUudjEuUGVlclByb2dyZXNzEhkKEXBlbmRpbmdfcHJvcG9zYWxzGA0gASgEEg8KB3ZlcnNpb24YDiABKAkifwoMUGVlclByb2dyZXNzEgoKAmlkGAEgASgEEg8KB21hdGNoZWQYAiABKAQSEgoKbmV4dF9pbmRleBgDIAEoBBINCgVzdGF0ZRgEIAEoCRIVCg1yZWNlbnRfYWN0aXZlGAUgASgIEhgKEHBlbmRpbmdfc25hcHNob3QYBiABKAQiDwoNTGVhZGVyUmVxdWVzdCJJCg5MZWFkZXJSZXNwb25zZRIRCglsZWFkZXJfaWQYASABKAQSFgoObGVhZGVyX2FkZHJlc3MYAiABKAkSDAoEdGVybRgDIAEoBCIQCg5NZW1iZXJzUmVxdWVzdCJSCg9NZW1iZXJzUmVzcG9uc2USKwoKbWVtYmVyc2hpcBgBIAEoCzIXLnJhZnRub2RlLnYxLk1lbWJlcnNoaXASEgoKY2x1c3Rlcl9pZBgCIAEoCSL6AQoLRXJyb3JEZXRhaWwSDgoGcmVhc29uGAEgASgJEhEKCWxlYWRlcl9pZBgCIAEoBBIWCg5sZWFkZXJfYWRkcmVzcxgDIAEoCRIxCgdvdXRjb21lGAQgASgOMiAucmFmdG5vZGUudjEuRXJyb3JEZXRhaWwuT3V0Y29tZRIWCg5yZXRyeV9hZnRlcl9tcxgFIAEoDSJlCgdPdXRjb21lEhcKE09VVENPTUVfVU5TUEVDSUZJRUQQABIXChNPVVRDT01FX05PVF9BUFBMSUVEEAESEwoPT1VUQ09NRV9VTktOT1dOEAISEwoPT1VUQ09NRV9BUFBMSUVEEAMqegoPUmVhZENvbnNpc3RlbmN5EiEKHVJFQURfQ09OU0lTVEVOQ1lfTElORUFSSVpBQkxFEAASIQodUkVBRF9DT05TSVNURU5DWV9TRVJJQUxJWkFCTEUQARIhCh1SRUFEX0NPTlNJU1RFTkNZX0xFQURFUl9MRUFTRRACKn4KBFJvbGUSFAoQUk9MRV9VTlNQRUNJRklFRBAAEhEKDVJPTEVfRk9MTE9XRVIQARIWChJST0xFX1BSRV9DQU5ESURBVEUQAhISCg5ST0xFX0NBTkRJREFURRADEg8KC1JPTEVfTEVBREVSEAQSEAoMUk9MRV9MRUFSTkVSEAUyvQIKFlBsYWNlbWVudENlbnRlclNlcnZpY2USXAoPU2VuZFJhZnRNZXNzYWdlEiMucmFmdG5vZGUudjEuU2VuZFJhZnRNZXNzYWdlUmVxdWVzdBokLnJhZnRub2RlLnYxLlNlbmRSYWZ0TWVzc2FnZVJlc3BvbnNlEmUKElNlbmRSYWZ0Q29uZkNoYW5nZRImLnJhZnRub2RlLnYxLlNlbmRSYWZ0Q29uZkNoYW5nZVJlcXVlc3QaJy5yYWZ0bm9kZS52MS5TZW5kUmFmdENvbmZDaGFuZ2VSZXNwb25zZRJeCg9JbnN0YWxsU25hcHNob3QSIy5yYWZ0bm9kZS52MS5JbnN0YWxsU25hcHNob3RSZXF1ZXN0GiQucmFmdG5vZGUudjEuSW5zdGFsbFNuYXBzaG90UmVzcG9uc2UoATLQAwoJS3ZTZXJ2aWNlEjgKA1NldBIXLnJhZnRub2RlLnYxLlNldFJlcXVlc3QaGC5yYWZ0bm9kZS52MS5TZXRSZXNwb25zZRI9CgNHZXQSFy5yYWZ0bm9kZS52MS5HZXRSZXF1ZXN0GhgucmFmdG5vZGUudjEuR2V0UmVzcG9uc2UiA5ACARJBCgZEZWxldGUSGi5yYWZ0bm9kZS52MS5EZWxldGVSZXF1ZXN0GhsucmFmdG5vZGUudjEuRGVsZXRlUmVzcG9uc2USRgoGRXhpc3RzEhoucmFmdG5vZGUudjEuRXhpc3RzUmVxdWVzdBobLnJhZnRub2RlLnYxLkV4aXN0c1Jlc3BvbnNlIgOQAgESQwoFUmFuZ2USGS5yYWZ0bm9kZS52MS5SYW5nZVJlcXVlc3QaGi5yYWZ0bm9kZS52MS5SYW5nZVJlc3BvbnNlIgOQAgESOAoDVHhuEhcucmFmdG5vZGUudjEuVHhuUmVxdWVzdBoYLnJhZnRub2RlLnYxLlR4blJlc3BvbnNlEkAKBVdhdGNoEhkucmFmdG5vZGUudjEuV2F0Y2hSZXF1ZXN0GhoucmFmdG5vZGUudjEuV2F0Y2hSZXNwb25zZTABMpUBChFSYWZ0Q2xpZW50U2VydmljZRI+CgVXcml0ZRIZLnJhZnRub2RlLnYxLldyaXRlUmVxdWVzdBoaLnJhZnRub2RlLnYxLldyaXRlUmVzcG9uc2USQAoEUmVhZBIYLnJhZnRub2RlLnYxLlJlYWRSZXF1ZXN0GhkucmFmdG5vZGUudjEuUmVhZFJlc3BvbnNlIgOQAgEy3wYKEFJhZnRBZG1pblNlcnZpY2USTQoKSW5pdGlhbGl6ZRIeLnJhZnRub2RlLnYxLkluaXRpYWxpemVSZXF1ZXN0Gh8ucmFmdG5vZGUudjEuTWVtYmVyc2hpcFJlc3BvbnNlEk0KCkFkZExlYXJuZXISHi5yYWZ0bm9kZS52MS5BZGRMZWFybmVyUmVxdWVzdBofLnJhZnRub2RlLnYxLk1lbWJlcnNoaXBSZXNwb25zZRJVCg5Qcm9tb3RlTGVhcm5lchIiLnJhZnRub2RlLnYxLlByb21vdGVMZWFybmVyUmVxdWVzdBofLnJhZnRub2RlLnYxLk1lbWJlcnNoaXBSZXNwb25zZRJNCgpSZW1vdmVOb2RlEh4ucmFmdG5vZGUudjEuUmVtb3ZlTm9kZVJlcXVlc3QaHy5yYWZ0bm9kZS52MS5NZW1iZXJzaGlwUmVzcG9uc2USWQoQQ2hhbmdlTWVtYmVyc2hpcBIkLnJhZnRub2RlLnYxLkNoYW5nZU1lbWJlcnNoaXBSZXF1ZXN0Gh8ucmFmdG5vZGUudjEuTWVtYmVyc2hpcFJlc3BvbnNlElMKDVVwZGF0ZUFkZHJlc3MSIS5yYWZ0bm9kZS52MS5VcGRhdGVBZGRyZXNzUmVxdWVzdBofLnJhZnRub2RlLnYxLk1lbWJlcnNoaXBSZXNwb25zZRJZCg5UcmFuc2ZlckxlYWRlchIiLnJhZnRub2RlLnYxLlRyYW5zZmVyTGVhZGVyUmVxdWVzdBojLnJhZnRub2RlLnYxLlRyYW5zZmVyTGVhZGVyUmVzcG9uc2USUwoMVGFrZVNuYXBzaG90EiAucmFmdG5vZGUudjEuVGFrZVNuYXBzaG90UmVxdWVzdBohLnJhZnRub2RlLnYxLlRha2VTbmFwc2hvdFJlc3BvbnNlEmEKEERvd25sb2FkU25hcHNob3QSJC5yYWZ0bm9kZS52MS5Eb3dubG9hZFNuYXBzaG90UmVxdWVzdBolLnJhZnRub2RlLnYxLkRvd25sb2FkU25hcHNob3RSZXNwb25zZTABEkQKB0NvbXBhY3QSGy5yYWZ0bm9kZS52MS5Db21wYWN0UmVxdWVzdBocLnJhZnRub2RlLnYxLkNvbXBhY3RSZXNwb25zZTLEAgoSUmFmdE1ldHJpY3NTZXJ2aWNlEkkKB01ldHJpY3MSGy5yYWZ0bm9kZS52MS5NZXRyaWNzUmVxdWVzdBocLnJhZnRub2RlLnYxLk1ldHJpY3NSZXNwb25zZSIDkAIBEkYKBkxlYWRlchIaLnJhZnRub2RlLnYxLkxlYWRlclJlcXVlc3QaGy5yYWZ0bm9kZS52MS5MZWFkZXJSZXNwb25zZSIDkAIBEkkKB01lbWJlcnMSGy5yYWZ0bm9kZS52MS5NZW1iZXJzUmVxdWVzdBocLnJhZnRub2RlLnYxLk1lbWJlcnNSZXNwb25zZSIDkAIBElAKDFdhdGNoTWV0cmljcxIgLnJhZnRub2RlLnYxLldhdGNoTWV0cmljc1JlcXVlc3QaHC5yYWZ0bm9kZS52MS5NZXRyaWNzUmVzcG9uc2UwAWIGcHJvdG8z");
 
 /**
  * @generated from message raftnode.v1.SendRaftMessageRequest
@@ -1403,6 +1403,13 @@ export type AddLearnerRequest = Message<"raftnode.v1.AddLearnerRequest"> & {
    * @generated from field: string address = 2;
    */
   address: string;
+
+  /**
+   * Add although nobody answers at the address.
+   *
+   * @generated from field: bool force = 3;
+   */
+  force: boolean;
 };
 
 /**
@@ -1461,6 +1468,265 @@ export const RemoveNodeRequestSchema: GenMessage<RemoveNodeRequest> = /*@__PURE_
   messageDesc(file_service, 46);
 
 /**
+ * @generated from message raftnode.v1.InitializeRequest
+ */
+export type InitializeRequest = Message<"raftnode.v1.InitializeRequest"> & {
+  /**
+   * The asked node is among them. Learners may be.
+   *
+   * @generated from field: repeated raftnode.v1.Member members = 1;
+   */
+  members: Member[];
+};
+
+/**
+ * Describes the message raftnode.v1.InitializeRequest.
+ * Use `create(InitializeRequestSchema)` to create a new message.
+ */
+export const InitializeRequestSchema: GenMessage<InitializeRequest> = /*@__PURE__*/
+  messageDesc(file_service, 47);
+
+/**
+ * @generated from message raftnode.v1.ChangeMembershipRequest
+ */
+export type ChangeMembershipRequest = Message<"raftnode.v1.ChangeMembershipRequest"> & {
+  /**
+   * All members afterwards. Those who are new need an address; the others keep theirs where it is empty.
+   *
+   * @generated from field: repeated raftnode.v1.Member members = 1;
+   */
+  members: Member[];
+
+  /**
+   * Change although new voters lag, addresses do not answer, or the voters that answer are no majority.
+   *
+   * @generated from field: bool force = 2;
+   */
+  force: boolean;
+};
+
+/**
+ * Describes the message raftnode.v1.ChangeMembershipRequest.
+ * Use `create(ChangeMembershipRequestSchema)` to create a new message.
+ */
+export const ChangeMembershipRequestSchema: GenMessage<ChangeMembershipRequest> = /*@__PURE__*/
+  messageDesc(file_service, 48);
+
+/**
+ * @generated from message raftnode.v1.UpdateAddressRequest
+ */
+export type UpdateAddressRequest = Message<"raftnode.v1.UpdateAddressRequest"> & {
+  /**
+   * @generated from field: uint64 node_id = 1;
+   */
+  nodeId: bigint;
+
+  /**
+   * @generated from field: string address = 2;
+   */
+  address: string;
+
+  /**
+   * Change although nobody answers at the address.
+   *
+   * @generated from field: bool force = 3;
+   */
+  force: boolean;
+};
+
+/**
+ * Describes the message raftnode.v1.UpdateAddressRequest.
+ * Use `create(UpdateAddressRequestSchema)` to create a new message.
+ */
+export const UpdateAddressRequestSchema: GenMessage<UpdateAddressRequest> = /*@__PURE__*/
+  messageDesc(file_service, 49);
+
+/**
+ * @generated from message raftnode.v1.TakeSnapshotRequest
+ */
+export type TakeSnapshotRequest = Message<"raftnode.v1.TakeSnapshotRequest"> & {
+};
+
+/**
+ * Describes the message raftnode.v1.TakeSnapshotRequest.
+ * Use `create(TakeSnapshotRequestSchema)` to create a new message.
+ */
+export const TakeSnapshotRequestSchema: GenMessage<TakeSnapshotRequest> = /*@__PURE__*/
+  messageDesc(file_service, 50);
+
+/**
+ * @generated from message raftnode.v1.TakeSnapshotResponse
+ */
+export type TakeSnapshotResponse = Message<"raftnode.v1.TakeSnapshotResponse"> & {
+  /**
+   * @generated from field: raftnode.v1.SnapshotInfo snapshot = 1;
+   */
+  snapshot?: SnapshotInfo | undefined;
+};
+
+/**
+ * Describes the message raftnode.v1.TakeSnapshotResponse.
+ * Use `create(TakeSnapshotResponseSchema)` to create a new message.
+ */
+export const TakeSnapshotResponseSchema: GenMessage<TakeSnapshotResponse> = /*@__PURE__*/
+  messageDesc(file_service, 51);
+
+/**
+ * @generated from message raftnode.v1.SnapshotInfo
+ */
+export type SnapshotInfo = Message<"raftnode.v1.SnapshotInfo"> & {
+  /**
+   * The last entry that the state contains.
+   *
+   * @generated from field: uint64 index = 1;
+   */
+  index: bigint;
+
+  /**
+   * @generated from field: uint64 term = 2;
+   */
+  term: bigint;
+
+  /**
+   * @generated from field: uint64 size_bytes = 3;
+   */
+  sizeBytes: bigint;
+
+  /**
+   * CRC-32 of the body.
+   *
+   * @generated from field: fixed32 checksum = 4;
+   */
+  checksum: number;
+
+  /**
+   * @generated from field: string cluster_id = 5;
+   */
+  clusterId: string;
+
+  /**
+   * Who was a member as of that entry.
+   *
+   * @generated from field: raftnode.v1.Membership membership = 6;
+   */
+  membership?: Membership | undefined;
+};
+
+/**
+ * Describes the message raftnode.v1.SnapshotInfo.
+ * Use `create(SnapshotInfoSchema)` to create a new message.
+ */
+export const SnapshotInfoSchema: GenMessage<SnapshotInfo> = /*@__PURE__*/
+  messageDesc(file_service, 52);
+
+/**
+ * @generated from message raftnode.v1.DownloadSnapshotRequest
+ */
+export type DownloadSnapshotRequest = Message<"raftnode.v1.DownloadSnapshotRequest"> & {
+  /**
+   * Take a new one first; otherwise the newest that the node has, or a new one if it has none.
+   *
+   * @generated from field: bool take = 1;
+   */
+  take: boolean;
+};
+
+/**
+ * Describes the message raftnode.v1.DownloadSnapshotRequest.
+ * Use `create(DownloadSnapshotRequestSchema)` to create a new message.
+ */
+export const DownloadSnapshotRequestSchema: GenMessage<DownloadSnapshotRequest> = /*@__PURE__*/
+  messageDesc(file_service, 53);
+
+/**
+ * @generated from message raftnode.v1.DownloadSnapshotResponse
+ */
+export type DownloadSnapshotResponse = Message<"raftnode.v1.DownloadSnapshotResponse"> & {
+  /**
+   * @generated from oneof raftnode.v1.DownloadSnapshotResponse.part
+   */
+  part: {
+    /**
+     * The first response.
+     *
+     * @generated from field: raftnode.v1.SnapshotInfo snapshot = 1;
+     */
+    value: SnapshotInfo;
+    case: "snapshot";
+  } | {
+    /**
+     * @generated from field: raftnode.v1.SnapshotChunk chunk = 2;
+     */
+    value: SnapshotChunk;
+    case: "chunk";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message raftnode.v1.DownloadSnapshotResponse.
+ * Use `create(DownloadSnapshotResponseSchema)` to create a new message.
+ */
+export const DownloadSnapshotResponseSchema: GenMessage<DownloadSnapshotResponse> = /*@__PURE__*/
+  messageDesc(file_service, 54);
+
+/**
+ * @generated from message raftnode.v1.CompactRequest
+ */
+export type CompactRequest = Message<"raftnode.v1.CompactRequest"> & {
+  /**
+   * Cut the log up to this entry; 0: as far as it may be cut. Never beyond what the state machine has made durable.
+   *
+   * @generated from field: uint64 up_to_index = 1;
+   */
+  upToIndex: bigint;
+
+  /**
+   * Rewrite the file without its free pages.
+   *
+   * @generated from field: bool file = 2;
+   */
+  file: boolean;
+};
+
+/**
+ * Describes the message raftnode.v1.CompactRequest.
+ * Use `create(CompactRequestSchema)` to create a new message.
+ */
+export const CompactRequestSchema: GenMessage<CompactRequest> = /*@__PURE__*/
+  messageDesc(file_service, 55);
+
+/**
+ * @generated from message raftnode.v1.CompactResponse
+ */
+export type CompactResponse = Message<"raftnode.v1.CompactResponse"> & {
+  /**
+   * The first entry that the log still holds.
+   *
+   * @generated from field: uint64 first_index = 1;
+   */
+  firstIndex: bigint;
+
+  /**
+   * The file's size, and what of it is free for entries to come.
+   *
+   * @generated from field: uint64 file_bytes = 2;
+   */
+  fileBytes: bigint;
+
+  /**
+   * @generated from field: uint64 free_bytes = 3;
+   */
+  freeBytes: bigint;
+};
+
+/**
+ * Describes the message raftnode.v1.CompactResponse.
+ * Use `create(CompactResponseSchema)` to create a new message.
+ */
+export const CompactResponseSchema: GenMessage<CompactResponse> = /*@__PURE__*/
+  messageDesc(file_service, 56);
+
+/**
  * @generated from message raftnode.v1.MembershipResponse
  */
 export type MembershipResponse = Message<"raftnode.v1.MembershipResponse"> & {
@@ -1475,7 +1741,7 @@ export type MembershipResponse = Message<"raftnode.v1.MembershipResponse"> & {
  * Use `create(MembershipResponseSchema)` to create a new message.
  */
 export const MembershipResponseSchema: GenMessage<MembershipResponse> = /*@__PURE__*/
-  messageDesc(file_service, 47);
+  messageDesc(file_service, 57);
 
 /**
  * @generated from message raftnode.v1.TransferLeaderRequest
@@ -1494,7 +1760,7 @@ export type TransferLeaderRequest = Message<"raftnode.v1.TransferLeaderRequest">
  * Use `create(TransferLeaderRequestSchema)` to create a new message.
  */
 export const TransferLeaderRequestSchema: GenMessage<TransferLeaderRequest> = /*@__PURE__*/
-  messageDesc(file_service, 48);
+  messageDesc(file_service, 58);
 
 /**
  * @generated from message raftnode.v1.TransferLeaderResponse
@@ -1511,7 +1777,7 @@ export type TransferLeaderResponse = Message<"raftnode.v1.TransferLeaderResponse
  * Use `create(TransferLeaderResponseSchema)` to create a new message.
  */
 export const TransferLeaderResponseSchema: GenMessage<TransferLeaderResponse> = /*@__PURE__*/
-  messageDesc(file_service, 49);
+  messageDesc(file_service, 59);
 
 /**
  * @generated from message raftnode.v1.MetricsRequest
@@ -1524,7 +1790,26 @@ export type MetricsRequest = Message<"raftnode.v1.MetricsRequest"> & {
  * Use `create(MetricsRequestSchema)` to create a new message.
  */
 export const MetricsRequestSchema: GenMessage<MetricsRequest> = /*@__PURE__*/
-  messageDesc(file_service, 50);
+  messageDesc(file_service, 60);
+
+/**
+ * @generated from message raftnode.v1.WatchMetricsRequest
+ */
+export type WatchMetricsRequest = Message<"raftnode.v1.WatchMetricsRequest"> & {
+  /**
+   * 100 to 600,000; 0: 1,000.
+   *
+   * @generated from field: uint32 interval_ms = 1;
+   */
+  intervalMs: number;
+};
+
+/**
+ * Describes the message raftnode.v1.WatchMetricsRequest.
+ * Use `create(WatchMetricsRequestSchema)` to create a new message.
+ */
+export const WatchMetricsRequestSchema: GenMessage<WatchMetricsRequest> = /*@__PURE__*/
+  messageDesc(file_service, 61);
 
 /**
  * @generated from message raftnode.v1.MetricsResponse
@@ -1610,7 +1895,7 @@ export type MetricsResponse = Message<"raftnode.v1.MetricsResponse"> & {
  * Use `create(MetricsResponseSchema)` to create a new message.
  */
 export const MetricsResponseSchema: GenMessage<MetricsResponse> = /*@__PURE__*/
-  messageDesc(file_service, 51);
+  messageDesc(file_service, 62);
 
 /**
  * @generated from message raftnode.v1.PeerProgress
@@ -1654,7 +1939,7 @@ export type PeerProgress = Message<"raftnode.v1.PeerProgress"> & {
  * Use `create(PeerProgressSchema)` to create a new message.
  */
 export const PeerProgressSchema: GenMessage<PeerProgress> = /*@__PURE__*/
-  messageDesc(file_service, 52);
+  messageDesc(file_service, 63);
 
 /**
  * @generated from message raftnode.v1.LeaderRequest
@@ -1667,7 +1952,7 @@ export type LeaderRequest = Message<"raftnode.v1.LeaderRequest"> & {
  * Use `create(LeaderRequestSchema)` to create a new message.
  */
 export const LeaderRequestSchema: GenMessage<LeaderRequest> = /*@__PURE__*/
-  messageDesc(file_service, 53);
+  messageDesc(file_service, 64);
 
 /**
  * @generated from message raftnode.v1.LeaderResponse
@@ -1694,7 +1979,7 @@ export type LeaderResponse = Message<"raftnode.v1.LeaderResponse"> & {
  * Use `create(LeaderResponseSchema)` to create a new message.
  */
 export const LeaderResponseSchema: GenMessage<LeaderResponse> = /*@__PURE__*/
-  messageDesc(file_service, 54);
+  messageDesc(file_service, 65);
 
 /**
  * @generated from message raftnode.v1.MembersRequest
@@ -1707,7 +1992,7 @@ export type MembersRequest = Message<"raftnode.v1.MembersRequest"> & {
  * Use `create(MembersRequestSchema)` to create a new message.
  */
 export const MembersRequestSchema: GenMessage<MembersRequest> = /*@__PURE__*/
-  messageDesc(file_service, 55);
+  messageDesc(file_service, 66);
 
 /**
  * @generated from message raftnode.v1.MembersResponse
@@ -1729,7 +2014,7 @@ export type MembersResponse = Message<"raftnode.v1.MembersResponse"> & {
  * Use `create(MembersResponseSchema)` to create a new message.
  */
 export const MembersResponseSchema: GenMessage<MembersResponse> = /*@__PURE__*/
-  messageDesc(file_service, 56);
+  messageDesc(file_service, 67);
 
 /**
  * Attached to every error that these services return on purpose.
@@ -1760,6 +2045,13 @@ export type ErrorDetail = Message<"raftnode.v1.ErrorDetail"> & {
    * @generated from field: raftnode.v1.ErrorDetail.Outcome outcome = 4;
    */
   outcome: ErrorDetail_Outcome;
+
+  /**
+   * Do not try again before this long has passed; 0: no advice.
+   *
+   * @generated from field: uint32 retry_after_ms = 5;
+   */
+  retryAfterMs: number;
 };
 
 /**
@@ -1767,7 +2059,7 @@ export type ErrorDetail = Message<"raftnode.v1.ErrorDetail"> & {
  * Use `create(ErrorDetailSchema)` to create a new message.
  */
 export const ErrorDetailSchema: GenMessage<ErrorDetail> = /*@__PURE__*/
-  messageDesc(file_service, 57);
+  messageDesc(file_service, 68);
 
 /**
  * @generated from enum raftnode.v1.ErrorDetail.Outcome
@@ -1804,7 +2096,7 @@ export enum ErrorDetail_Outcome {
  * Describes the enum raftnode.v1.ErrorDetail.Outcome.
  */
 export const ErrorDetail_OutcomeSchema: GenEnum<ErrorDetail_Outcome> = /*@__PURE__*/
-  enumDesc(file_service, 57, 0);
+  enumDesc(file_service, 68, 0);
 
 /**
  * @generated from enum raftnode.v1.ReadConsistency
@@ -2019,11 +2311,22 @@ export const RaftClientService: GenService<{
   serviceDesc(file_service, 2);
 
 /**
- * Membership and leadership.
+ * Membership, leadership, snapshots and compaction.
  *
  * @generated from service raftnode.v1.RaftAdminService
  */
 export const RaftAdminService: GenService<{
+  /**
+   * Begins a cluster: the asked node, which waits with an empty log, becomes a voter of these members. Ask one node
+   * once, or every member with the same request; a node that belongs to a cluster refuses.
+   *
+   * @generated from rpc raftnode.v1.RaftAdminService.Initialize
+   */
+  initialize: {
+    methodKind: "unary";
+    input: typeof InitializeRequestSchema;
+    output: typeof MembershipResponseSchema;
+  },
   /**
    * Adds a node that receives the log but does not vote.
    *
@@ -2053,12 +2356,62 @@ export const RaftAdminService: GenService<{
     output: typeof MembershipResponseSchema;
   },
   /**
+   * From the present members to these, in one step; by joint consensus if more than one voter changes.
+   *
+   * @generated from rpc raftnode.v1.RaftAdminService.ChangeMembership
+   */
+  changeMembership: {
+    methodKind: "unary";
+    input: typeof ChangeMembershipRequestSchema;
+    output: typeof MembershipResponseSchema;
+  },
+  /**
+   * Where a member can be reached from now on.
+   *
+   * @generated from rpc raftnode.v1.RaftAdminService.UpdateAddress
+   */
+  updateAddress: {
+    methodKind: "unary";
+    input: typeof UpdateAddressRequestSchema;
+    output: typeof MembershipResponseSchema;
+  },
+  /**
    * @generated from rpc raftnode.v1.RaftAdminService.TransferLeader
    */
   transferLeader: {
     methodKind: "unary";
     input: typeof TransferLeaderRequestSchema;
     output: typeof TransferLeaderResponseSchema;
+  },
+  /**
+   * Has the asked node take a snapshot of its state machine now.
+   *
+   * @generated from rpc raftnode.v1.RaftAdminService.TakeSnapshot
+   */
+  takeSnapshot: {
+    methodKind: "unary";
+    input: typeof TakeSnapshotRequestSchema;
+    output: typeof TakeSnapshotResponseSchema;
+  },
+  /**
+   * The body of the asked node's newest snapshot: a backup of the state machine.
+   *
+   * @generated from rpc raftnode.v1.RaftAdminService.DownloadSnapshot
+   */
+  downloadSnapshot: {
+    methodKind: "server_streaming";
+    input: typeof DownloadSnapshotRequestSchema;
+    output: typeof DownloadSnapshotResponseSchema;
+  },
+  /**
+   * Has the asked node cut its log below what is in its state machine, and give the file's free pages back.
+   *
+   * @generated from rpc raftnode.v1.RaftAdminService.Compact
+   */
+  compact: {
+    methodKind: "unary";
+    input: typeof CompactRequestSchema;
+    output: typeof CompactResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_service, 3);
@@ -2092,6 +2445,16 @@ export const RaftMetricsService: GenService<{
     methodKind: "unary";
     input: typeof MembersRequestSchema;
     output: typeof MembersResponseSchema;
+  },
+  /**
+   * What Metrics answers, again and again: at once, then in every interval in which something changed.
+   *
+   * @generated from rpc raftnode.v1.RaftMetricsService.WatchMetrics
+   */
+  watchMetrics: {
+    methodKind: "server_streaming";
+    input: typeof WatchMetricsRequestSchema;
+    output: typeof MetricsResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_service, 4);
