@@ -38,6 +38,8 @@ export interface ClientWorld {
 export class History {
   readonly byKey = new Map<string, HistoryCall[]>();
   readonly outcomes = new Map<string, number>();
+  /** Writes under way: what has begun may take effect, even if nobody waits for its end. */
+  readonly #open = new Map<string, { readonly key: string; readonly call: HistoryCall }>();
   /** The highest revision of the store that was acknowledged to anybody. */
   acknowledgedRevision = 0n;
   #points = 0;
@@ -45,6 +47,21 @@ export class History {
   point(): number {
     this.#points += 1;
     return this.#points;
+  }
+
+  begin(key: string, call: HistoryCall): void {
+    this.#open.set(call.who, { key, call });
+  }
+
+  /** Whatever this client had begun has come to an end, remembered or certain not to have happened. */
+  end(who: string): void {
+    this.#open.delete(who);
+  }
+
+  /** Takes in what is still under way, as calls of unknown outcome. */
+  close(): void {
+    for (const { key, call } of this.#open.values()) this.add(key, call);
+    this.#open.clear();
   }
 
   add(key: string, call: HistoryCall): void {
@@ -150,6 +167,8 @@ export class Client {
     const data =
       value === undefined ? encodeDelete(key, options) : encodeSet(key, Buffer.from(value), options);
     const begun = this.history.point();
+    const operation = operationOf(value, expected, undefined);
+    this.history.begin(key, { operation, begun, ended: undefined, who: this.name });
     let mayBeApplied = false;
     for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
       const host = this.#choose();
@@ -174,7 +193,8 @@ export class Client {
       }
       await scheduler.sleep(this.random.between(5, 150));
     }
-    if (mayBeApplied) this.#remember(key, operationOf(value, expected, undefined), begun, false);
+    this.history.end(this.name);
+    if (mayBeApplied) this.#remember(key, operation, begun, false);
     return false;
   }
 
@@ -186,6 +206,7 @@ export class Client {
     encoded: Uint8Array,
     ambiguous: boolean,
   ): boolean {
+    this.history.end(this.name);
     const result = decodeResult(encoded);
     if (result.rejected !== "") this.world.violated("commands make sense", result.rejected);
     if (ambiguous || result.sessionProblem !== SessionProblem.NONE) {

@@ -9,7 +9,7 @@ import { MUTANTS } from "./mutants.js";
 import type { Outcome, simulate } from "./simulation.js";
 
 /** Chosen at random; those after the gap once found something, see docs/testing.md. */
-const SEEDS = [1, 3, 4, 5, 8, 10, 15, 18, 22, 24, 30, 50, 57, /* gap */ 32, 1057];
+const SEEDS = [1, 3, 4, 5, 8, 10, 15, 18, 22, 24, 30, 50, 57, /* gap */ 32, 34, 3056];
 const TIMEOUT_MS = 120_000;
 
 const bundles: string[] = [];

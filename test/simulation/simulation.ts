@@ -60,6 +60,8 @@ class Simulation {
   readonly #observers: readonly (readonly [string, Observer])[];
   readonly #history = new History();
   readonly #clients: readonly Client[];
+  /** Begins when the others have stopped. */
+  readonly #lastClient: Client;
   readonly #operator: Operator;
   readonly #nemesis: Nemesis;
   #violation: Violation | undefined;
@@ -87,6 +89,7 @@ class Simulation {
       this.#random.fork("operator"),
     );
     this.#nemesis = new Nemesis({ ...world, operator: this.#operator }, this.#random.fork("nemesis"));
+    this.#lastClient = new Client("last", world, this.#history, this.#random.fork("last client"));
     this.#clients = Array.from(
       { length: this.#swarm.clients },
       (_, at) => new Client(`client-${at + 1}`, world, this.#history, this.#random.fork(`client ${at}`)),
@@ -187,8 +190,7 @@ class Simulation {
   }
 
   async #serveEverything(endMs: number): Promise<void> {
-    const [client] = this.#clients;
-    if (client === undefined) return;
+    const client = this.#lastClient;
     let finished = 0;
     const keys = Array.from({ length: this.#swarm.keys }, (_, at) => `key-${at}`);
     const work = async (): Promise<void> => {
@@ -238,6 +240,7 @@ class Simulation {
   }
 
   #judgeHistory(): void {
+    this.#history.close();
     for (const [key, calls] of this.#history.byKey) {
       const verdict = checkRegister(calls);
       if (verdict.kind === "undecided") this.#undecided += 1;
