@@ -1,17 +1,19 @@
 // `npm run mutate [-- FILE|FOLDER ...]`: changes src/core in thousands of small ways, one at a time, and sees whether
 // a test fails each time. Prints the mutants that no test noticed, and the score of each folder. With `--report` it
-// only prints the score of what was run last for each file.
+// only prints the score of what was run last for each file. Ends with 1 if a survivor is not explained.
 
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join, relative, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Bench } from "./mutation/bench.mjs";
 import { bundleTests } from "./mutation/bundle.mjs";
+import { readExplanations } from "./mutation/explanations.mjs";
 import { instrument } from "./mutation/instrument.mjs";
-import { isUnnoticed, renderMutant, renderSummary } from "./mutation/report.mjs";
+import { isUnnoticed, renderMutant, renderSummary, unexplained } from "./mutation/report.mjs";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const REPORT = "reports/mutation/report.json";
+const EXPLANATIONS = "docs/mutation-survivors.md";
 /** Checks the core from outside in every test, so that its own mistakes are not the core's. */
 const NOT_MUTATED = new Set(["src/core/raft/invariants.ts"]);
 /** The command of the upstream cases starts processes, and does not test the core. */
@@ -24,8 +26,7 @@ process.exitCode = await main(process.argv.slice(2));
 
 async function main(args) {
   if (args[0] === "--report") {
-    console.log(renderSummary(readReport()));
-    return 0;
+    return conclude(readReport());
   }
   const targets = args.length > 0 ? args : ["src/core"];
   const mutated = new Set(targets.flatMap((target) => targetFiles(target)));
@@ -57,11 +58,18 @@ async function main(args) {
       console.log(`${file}: done, ${results.length} of ${mutants.length}`);
     }
     const seconds = Math.round((performance.now() - startedAt) / 1000);
-    console.log(`\n${renderSummary(results)}\n${seconds} s; see also ${REPORT}`);
-    return 0;
+    console.log(`\n${seconds} s; see also ${REPORT}\n`);
+    return conclude(results);
   } finally {
     await bench.close();
   }
+}
+
+/** Prints what the results come to. @returns the exit code. */
+function conclude(results) {
+  const explanations = readExplanations(join(root, EXPLANATIONS));
+  console.log(renderSummary(results, explanations));
+  return unexplained(results, explanations).length === 0 ? 0 : 1;
 }
 
 async function runMutants(bench, mutants) {

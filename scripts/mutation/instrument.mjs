@@ -16,6 +16,8 @@ const NOT_THE_POINT = {
     return undefined;
   },
 };
+const TOP_LEVEL = /^(?:export )?(?:function|const|let|(class)) (\w+)/;
+const MEMBER = /^ {2}(?:(?:static|readonly|get|set) )*(#?\w+)\b/;
 
 /**
  * @param root folder of the project.
@@ -38,6 +40,7 @@ export async function instrument(root, files, mutated) {
       .map(({ id, fileName, mutatorName, replacement, location: { start, end } }) => ({
         id,
         file: fileName,
+        within: enclosing(originals.get(fileName), start.line),
         line: start.line + 1,
         column: start.column + 1,
         mutator: mutatorName,
@@ -66,6 +69,17 @@ function isOutOfReach(path) {
   const [only] = path.node.consequent;
   const call = only?.type === "ReturnStatement" ? only.argument : only?.expression;
   return call?.type === "CallExpression" && call.callee.name === "assertNever";
+}
+
+/** The function, method or constant that a line belongs to. Formatting decides where they begin. */
+function enclosing(lines, line) {
+  let member = "";
+  for (let at = line; at >= 0; at--) {
+    const [, isClass, name] = TOP_LEVEL.exec(lines[at]) ?? [];
+    if (name !== undefined) return isClass !== undefined && member !== "" ? member : name;
+    if (member === "") member = MEMBER.exec(lines[at])?.[1] ?? "";
+  }
+  return "";
 }
 
 function textBetween(lines, start, end) {
