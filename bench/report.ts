@@ -8,12 +8,17 @@ export type Report = (name: string, value: number, unit: string, params?: Params
 /** What was chosen on the command line, or the defaults. */
 export type Options = Readonly<Record<string, number>>;
 
+/** As `Options`, where several numbers make sense. */
+export type Lists = Readonly<Record<string, readonly number[]>>;
+
 /** One benchmark: measures and reports; `note` says in words what is not a figure. */
 export interface Benchmark {
   readonly title: string;
   /** Numbers that may be given as `--name N`. */
   readonly options?: Readonly<Record<string, { readonly text: string; readonly default: number }>>;
-  run(report: Report, note: (text: string) => void, options: Options): Promise<void> | void;
+  /** Lists of numbers that may be given as `--name N,N,...`. */
+  readonly lists?: Readonly<Record<string, { readonly text: string; readonly default: readonly number[] }>>;
+  run(report: Report, note: (text: string) => void, options: Options, lists: Lists): Promise<void> | void;
 }
 
 export function jsonReport(benchmark: string): Report {

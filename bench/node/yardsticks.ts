@@ -15,7 +15,7 @@ const CALL_SECONDS = 1;
 
 export async function yardsticks(report: Report): Promise<void> {
   await bareFsync(report);
-  await bareHttp2(report);
+  await bareHttp2(report, [1, 64]);
 }
 
 async function bareFsync(report: Report): Promise<void> {
@@ -54,7 +54,7 @@ export function runEchoServer(): void {
   process.on("disconnect", () => process.exit(0));
 }
 
-async function bareHttp2(report: Report): Promise<void> {
+export async function bareHttp2(report: Report, depths: readonly number[]): Promise<void> {
   const program = `const { runEchoServer } = await import(${JSON.stringify(import.meta.url)}); runEchoServer();`;
   const child = spawn(process.execPath, ["--input-type=module", "--eval", program], {
     stdio: ["ignore", "inherit", "inherit", "ipc"],
@@ -66,7 +66,7 @@ async function bareHttp2(report: Report): Promise<void> {
       child.once("exit", (code) => reject(new Error(`the HTTP/2 server ended with ${code}`)));
     });
     const session = connect(`http://127.0.0.1:${port}`);
-    for (const inFlight of [1, 64]) {
+    for (const inFlight of depths) {
       const endsAtMs = performance.now() + CALL_SECONDS * 1_000;
       const all = await Promise.all(
         Array.from({ length: inFlight }, async () => {

@@ -3,6 +3,7 @@
 
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
+import { benchCommand } from "./commands/bench.js";
 import { clusterCommand } from "./commands/cluster.js";
 import { completionCommand } from "./commands/completion.js";
 import { deleteCommand } from "./commands/delete.js";
@@ -64,6 +65,7 @@ function createProgram(output: Output, end: (status: ExitStatus) => void): Comma
   program.addCommand(memberCommand(output));
   program.addCommand(leaderCommand(output));
   program.addCommand(logLevelCommand(output));
+  program.addCommand(benchCommand(output, end));
   program.commandsGroup("Repair:");
   program.addCommand(doctorCommand(output, end));
   program.addCommand(logCommand(output, end));
