@@ -46,8 +46,7 @@ import { systemClock } from "./system-clock.js";
 import { Ticker } from "./ticker.js";
 import { Transfers } from "./transfer.js";
 
-const REMOVED =
-  "it was removed from its group and takes no part any more; nothing was done; go to another node";
+const REMOVED = "it was removed from its group and takes no part any more";
 
 export class Runtime {
   readonly limits: NodeLimits;
@@ -228,7 +227,9 @@ export class Runtime {
   requireRunning(): void {
     switch (this.state) {
       case "running":
-        if (wasRemoved(this.peers.membership, this.options.id)) throw nodeStopped(REMOVED);
+        if (wasRemoved(this.peers.membership, this.options.id)) {
+          throw nodeStopped(`${REMOVED}; nothing was done; go to another node`);
+        }
         return;
       case "failed":
         throw nodeStopped(`it failed before: ${this.#error?.message ?? "unknown"}; nothing was done`);
@@ -472,6 +473,7 @@ export class Runtime {
           this.logger.warn({ index: entry.index, error: outcome.error }, "a membership change did not fit");
         }
         this.confChanges.applied(entry, outcome);
+        this.#leaveIfRemoved();
       },
       snapshotApplied: ({ metadata }, membership) => {
         const index = metadata?.index ?? 0n;
@@ -481,6 +483,7 @@ export class Runtime {
         this.confChanges.passedBySnapshot(index);
         this.#adopt(membership);
         this.confChanges.settle(membership);
+        this.#leaveIfRemoved();
         this.events.emit("snapshot", { kind: "installed", index, term: metadata?.term ?? 0n });
       },
       progressed: (index) => {
@@ -489,6 +492,18 @@ export class Runtime {
         this.#loop.run();
       },
     };
+  }
+
+  /** Whatever waits here would wait in vain: no leader tells this node anything any more. */
+  #leaveIfRemoved(): void {
+    if (!wasRemoved(this.peers.membership, this.options.id)) return;
+    this.calls.failAll((kind) =>
+      nodeStopped(
+        kind === "proposal" || kind === "membership"
+          ? `${REMOVED}; what was proposed before may or may not be applied; go to another node`
+          : `${REMOVED}; go to another node`,
+      ),
+    );
   }
 
   #adopt(membership: Membership): void {

@@ -368,6 +368,34 @@ test("a removed node that still runs refuses calls and says why, until it is add
   await group.stop();
 });
 
+test("what waits on a node when it is removed ends at once, and its own removal is answered", async () => {
+  const { group, leader, followers } = await ledGroup();
+  const gone = first(followers);
+  group.network.filter = ({ msgType }) => msgType !== MessageType.MsgReadIndex;
+  const read = errorOf(gone.node.readIndex({ deadlineMs: 60_000 }));
+  await done(group, leader.node.removeNode(gone.id));
+  await group.settled(read, 3);
+  expect([(await read).code, (await read).message]).toEqual([
+    "nodeStopped",
+    "the node stopped; it was removed from its group and takes no part any more; go to another node",
+  ]);
+
+  group.network.filter = ({ to }) => to !== leader.id;
+  const removal = leader.node.removeNode(leader.id, { force: true });
+  await group.clock.settle();
+  const command = errorOf(leader.node.propose(bytesOf("x"), { deadlineMs: 60_000 }));
+  await group.clock.settle();
+  group.network.heal();
+  await group.settled(command, 3);
+  expect((await removal).voters).not.toContain(leader.id);
+  expect([(await command).code, (await command).message]).toEqual([
+    "nodeStopped",
+    "the node stopped; it was removed from its group and takes no part any more; " +
+      "what was proposed before may or may not be applied; go to another node",
+  ]);
+  await group.stop();
+});
+
 test("a removed node remembers it over a restart and a crash, and refuses to start with a sentence", async () => {
   const { group, leader, followers } = await ledGroup();
   const gone = first(followers);
