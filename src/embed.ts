@@ -9,12 +9,13 @@ import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import { type ConnectRouter, createConnectRouter } from "@connectrpc/connect";
 import type { NodeId } from "./core/types.js";
+import { type AccessOptions, NodeAccess } from "./embed/access.js";
 import { DiskProbe } from "./embed/disk-probe.js";
 import { EventLoopDelay } from "./embed/event-loop-delay.js";
 import { operatorHandler } from "./embed/operator-http.js";
 import { ConnectDialer } from "./embed/peer-dialer.js";
 import { prometheusText } from "./embed/prometheus.js";
-import { Certificates, requireLoopback, serverTls, type TlsOptions } from "./embed/tls.js";
+import { Certificates, requireLoopback, serverTls, type TlsMaterial, type TlsOptions } from "./embed/tls.js";
 import { ConfStateSchema } from "./gen/eraftpb_pb.js";
 import { type MembershipRecord, MembershipRecordSchema } from "./gen/records_pb.js";
 import type { HistogramView, NodeMetricsView } from "./node/metrics.js";
@@ -60,8 +61,13 @@ export interface EmbedOptions<M extends StateMachine> {
    * Default: none, and then `listen`, `http` and `advertise` must stay on this machine.
    */
   readonly tls?: TlsOptions | undefined;
-  /** Without TLS, let peers and clients on other machines in: the network between them is trusted. Default false. */
+  /**
+   * Without TLS, let peers and clients on other machines in: the network between them is trusted. Without tokens,
+   * whoever is on it may do everything. Default false.
+   */
   readonly insecurePeers?: boolean | undefined;
+  /** Who may do what. Default: who calls from this machine, or with a verified certificate, may do everything. */
+  readonly access?: AccessOptions | undefined;
   /**
    * The members of a new cluster, the same on each of them. Only looked at while the folder is blank. Empty or
    * absent: the node waits until it is added to a cluster that runs.
@@ -122,6 +128,8 @@ export interface EmbeddedNode<M extends StateMachine> extends EmbedContext<M> {
    * whether they were renewed; files that do not fit together are logged and change nothing.
    */
   reloadTls(): Promise<boolean>;
+  /** Reads the tokens again now, as happens by itself every `access.reloadIntervalMs`. Resolves with whether they are new. */
+  reloadAccess(): Promise<boolean>;
   /**
    * Hands leadership over, lets open calls end, and closes everything; a second call waits for the first.
    * What the disk holds is complete at any moment: a process that is killed instead loses nothing either.
@@ -135,7 +143,8 @@ const ADVISED_THREADS = 8;
 
 /**
  * Starts a node.
- * @throws TlsConfigInvalid when certificates are of no use, or missing although they are needed; ListenError when an
+ * @throws TlsConfigInvalid when certificates are of no use, or missing although they are needed; AccessConfigInvalid when
+ *   tokens are; ListenError when an
  *   address cannot be had; NodeRemoved when the group has gone on without this node; StorageFault when the folder is damaged, in use, or another
  *   node's or cluster's; what `stateMachine` throws. Their messages are sentences for operators. Nothing is left
  *   open.
@@ -169,6 +178,15 @@ async function start<M extends StateMachine>(
   const certificates = options.tls && (await Certificates.load(options.tls, { clock, logger }));
   if (certificates !== undefined) cleanup.add(async () => certificates.close());
   const dialTls = certificates && (() => certificates.current);
+  const access = await NodeAccess.load({
+    ...options,
+    addresses: addressesOf(options),
+    hasPeers: options.members?.length !== 1,
+    clock,
+    logger,
+  });
+  cleanup.add(async () => access.close());
+  const { authorization } = access;
   await makeFolderDurable(dataDir);
   // Before anything in the folder is tidied up: it may be in use.
   const lock = await FolderLock.acquire(dataDir);
@@ -206,6 +224,7 @@ async function start<M extends StateMachine>(
         clock,
         limits: transportLimits,
         tls: dialTls,
+        authorization,
         received,
         advertisedAddress: advertisedAddress(options),
       });
@@ -226,7 +245,7 @@ async function start<M extends StateMachine>(
   // Leadership was handed over before, or cannot be: not to be waited for twice.
   cleanup.add(() => node.stop({ handOverMs: 0 }));
 
-  const dialer = new ConnectDialer({ clock, limits: transportLimits, tls: dialTls });
+  const dialer = new ConnectDialer({ clock, limits: transportLimits, tls: dialTls, authorization });
   cleanup.add(() => dialer.close());
   const calls = new LeaderCalls({ node, dialer, clock, logger, budget: options.callBudget });
   const eventLoopDelay = new EventLoopDelay(clock);
@@ -237,7 +256,11 @@ async function start<M extends StateMachine>(
     log: log.stats(),
     eventLoopDelay: eventLoopDelay.view(),
   });
-  const more = options.prometheus?.(stateMachine);
+  const own = options.prometheus?.(stateMachine);
+  const more = (text: PrometheusText): void => {
+    access.writeMetrics(text);
+    own?.(text);
+  };
   const scrape = () => prometheusText({ status: node.status(), metrics: metrics(), version, more });
   const context: EmbedContext<M> = { node, stateMachine, calls, logger, metrics };
   const version = packageVersion();
@@ -264,9 +287,11 @@ async function start<M extends StateMachine>(
   const serverOptions = {
     logger,
     limits: transportLimits,
+    guard: access.guard,
     shutdownGraceMs: options.shutdownGraceMs ?? DEFAULT_SHUTDOWN_GRACE_MS,
   };
-  const tls = certificates && serverTls(certificates.current);
+  const listenTls = (material: TlsMaterial) => serverTls(material, options.tls?.optionalClientCertificates);
+  const tls = certificates && listenTls(certificates.current);
   const http2 = await listenHttp2({
     ...options.listen,
     ...serverOptions,
@@ -277,6 +302,7 @@ async function start<M extends StateMachine>(
     },
   });
   listeners.push(http2);
+  const pages = { node, readiness, version, metrics: scrape };
   const http1 =
     options.http &&
     (await listenHttp1({
@@ -284,13 +310,17 @@ async function start<M extends StateMachine>(
       ...serverOptions,
       tls,
       routes: clientRoutes,
-      fallback: operatorHandler({ node, readiness, version, metrics: scrape }, logger),
+      fallback: operatorHandler({
+        ...pages,
+        logger,
+        judge: (path, request) => access.judgePage(path, request),
+      }),
     }));
   if (http1 !== undefined) listeners.push(http1);
 
   certificates?.onRenewed((material) => {
-    http2.reloadTls(serverTls(material));
-    http1?.reloadTls(serverTls(material));
+    http2.reloadTls(listenTls(material));
+    http1?.reloadTls(listenTls(material));
   });
 
   let closing: Promise<void> | undefined;
@@ -299,6 +329,7 @@ async function start<M extends StateMachine>(
     address: http2.address,
     httpAddress: http1?.address,
     reloadTls: async () => (await certificates?.reload()) ?? false,
+    reloadAccess: () => access.reload(),
     close: () => {
       closing ??= (async () => {
         await node.handOver();

@@ -1,17 +1,36 @@
 // Serves the pages of operators and probes on the HTTP/1.1 listener, beside the Connect routes.
 
 import type { Logger } from "../node/ports.js";
+import type { ServiceError } from "../services/connect-errors.js";
 import { type OperatorPagesOptions, operatorPage } from "../services/operator-pages.js";
-import type { NodeHandler, NodeResponse } from "../transport/request-handler.js";
+import type { NodeHandler, NodeRequest, NodeResponse } from "../transport/request-handler.js";
+
+export interface OperatorHandlerOptions extends OperatorPagesOptions {
+  readonly logger: Logger;
+  /** Why a page is not shown; undefined: it is. Not asked for probes. */
+  readonly judge: (path: string, request: NodeRequest) => ServiceError | undefined;
+}
+
+/** Open to all: whoever asks has no token, and is told nothing but whether the node is well. */
+const PROBES: readonly string[] = ["/livez", "/readyz"];
 
 /** Answers whatever is no route: a page, or 404. Never throws. */
-export function operatorHandler(options: OperatorPagesOptions, logger: Logger): NodeHandler {
+export function operatorHandler({ logger, judge, ...options }: OperatorHandlerOptions): NodeHandler {
   return (request, response) => {
     const isHead = request.method === "HEAD";
     if (!isHead && request.method !== "GET") {
       send(response, 405, "text/plain; charset=utf-8", "only GET and HEAD are served here\n", isHead, {
         allow: "GET, HEAD",
       });
+      return;
+    }
+    const path = (request.url ?? "").split("?", 1)[0] ?? "";
+    const refusal = PROBES.includes(path) ? undefined : judge(path, request);
+    if (refusal !== undefined) {
+      const isUnknown = refusal.reason === "unauthenticated";
+      const challenge = isUnknown ? { "www-authenticate": "Bearer" } : undefined;
+      const status = isUnknown ? 401 : 403;
+      send(response, status, "text/plain; charset=utf-8", `${refusal.message}\n`, isHead, challenge);
       return;
     }
     operatorPage(options, request.url ?? "").then(

@@ -19,6 +19,8 @@ export interface ConnectDialerOptions {
   readonly limits?: Partial<TransportLimits> | undefined;
   /** Present: TLS. Asked anew for every dial, so renewed certificates need no restart. */
   readonly tls?: (() => SecureClientSessionOptions) | undefined;
+  /** The header of this name, for every call that does not bring its own. Asked anew for every call. */
+  readonly authorization?: (() => string | undefined) | undefined;
   /** Sessions kept at most; the one that was used least recently goes first. Default 64. */
   readonly maxSessions?: number | undefined;
 }
@@ -85,7 +87,7 @@ export class ConnectDialer implements PeerDialer {
       sessionManager: {
         authority: session.authority,
         request: (method: string, path: string, headers: OutgoingHttpHeaders, options: object) =>
-          session.request(method, path, headers, options).catch((error: unknown) => {
+          session.request(method, path, this.#authorized(headers), options).catch((error: unknown) => {
             // Whatever the session failed of, and even if that was long ago: this call had no stream.
             throw new TransportError("refused", describeError(error), error);
           }),
@@ -97,6 +99,11 @@ export class ConnectDialer implements PeerDialer {
       writeMaxBytes: maxBytes,
     });
     return { session, transport };
+  }
+
+  #authorized(headers: OutgoingHttpHeaders): OutgoingHttpHeaders {
+    const authorization = this.#options.authorization?.();
+    return authorization === undefined ? headers : { authorization, ...headers };
   }
 
   #evict(): void {

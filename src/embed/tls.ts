@@ -21,9 +21,14 @@ export interface TlsOptions {
   /**
    * The authorities that sign peers and clients. Present: mutual TLS, nobody gets in without a certificate of theirs.
    * Absent: this node verifies others by the authorities that Node.js trusts, but whoever connects to it needs no
-   * certificate, and may speak as a peer; that is logged as a warning.
+   * certificate: only tokens tell who calls.
    */
   readonly caFile?: string | undefined;
+  /**
+   * With `caFile`: clients may also come without a certificate; their tokens say who they are. Who shows one of these
+   * authorities is a peer, or counts as a client with a certificate. Default false.
+   */
+  readonly optionalClientCertificates?: boolean | undefined;
   /** Names of which a peer's certificate must hold one (common name or DNS name). Default: any. Needs `caFile`. */
   readonly peerNames?: readonly string[] | undefined;
   /** How often the files are looked at. Default 10,000. */
@@ -79,17 +84,16 @@ export class Certificates {
         "an allow-list of peer names needs the file of the authorities that vouch for these names (caFile, --tls-ca)",
       );
     }
+    if (files.optionalClientCertificates === true && files.caFile === undefined) {
+      throw new TlsConfigInvalid(
+        "optional client certificates (--tls-optional-client-certs) need the file of the authorities that sign them (caFile, --tls-ca)",
+      );
+    }
     if (files.peerNames?.length === 0) {
       throw new TlsConfigInvalid("the allow-list of peer names is empty: name the peers, or leave it out");
     }
     const material = await read(files);
     warnOfOwnName(material, files, options.logger);
-    if (files.caFile === undefined) {
-      options.logger.warn(
-        { certFile: files.certFile },
-        "TLS without authorities (caFile, --tls-ca): what is sent is encrypted, but anybody who connects may speak as a peer",
-      );
-    }
     return new Certificates(files, options, material);
   }
 
@@ -198,11 +202,11 @@ function warnOfOwnName({ cert }: TlsMaterial, { certFile, peerNames }: TlsOption
   );
 }
 
-/** Options of a TLS listener: with an authority, only clients that it signed get in. */
-export function serverTls({ cert, key, ca }: TlsMaterial) {
+/** Options of a TLS listener: with an authority, only clients that it signed get in, unless certificates are optional. */
+export function serverTls({ cert, key, ca }: TlsMaterial, optionalClientCertificates = false) {
   return ca === undefined
     ? { cert, key }
-    : { cert, key, ca, requestCert: true as const, rejectUnauthorized: true as const };
+    : { cert, key, ca, requestCert: true, rejectUnauthorized: !optionalClientCertificates };
 }
 
 /** What a client connects with. @throws TlsConfigInvalid when certificate and key do not fit or one is missing. */
@@ -232,7 +236,8 @@ export function requireLoopback(addresses: Readonly<Record<string, HostAndPort |
   }
 }
 
-function isLoopbackHost(host: string): boolean {
+/** Whether what listens there, or is dialled there, stays on this machine. */
+export function isLoopbackHost(host: string): boolean {
   if (isIPv6(host)) return host === "::1" || /^::ffff:127\./i.test(host);
   return host === "localhost" || /^127\.\d+\.\d+\.\d+$/.test(host);
 }

@@ -53,6 +53,8 @@ const FINAL_REASONS: ReadonlySet<string> = new Set<ErrorReason>([
   "sessionExpired",
   "answerLost",
   "unsupported",
+  "unauthenticated",
+  "permissionDenied",
 ]);
 
 export function failureOf(

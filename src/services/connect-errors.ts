@@ -14,6 +14,8 @@ import { RaftNodeError, type RaftNodeErrorCode } from "../node/errors.js";
  * - `answerLost`: the write was applied by an earlier attempt, whose answer was too large to be kept.
  * - `unsupported`: the state machine here answers no queries.
  * - `shuttingDown`: the call came while the services were being closed: nothing was done about it.
+ * - `notMember`: the asked node belongs to no cluster that could do it.
+ * - `unauthenticated`: nobody knows who calls. `permissionDenied`: the caller is known, and may not do this.
  */
 export const SERVICE_REASONS = [
   "compacted",
@@ -22,6 +24,9 @@ export const SERVICE_REASONS = [
   "answerLost",
   "unsupported",
   "shuttingDown",
+  "notMember",
+  "unauthenticated",
+  "permissionDenied",
 ] as const;
 
 export type ServiceReason = (typeof SERVICE_REASONS)[number];
@@ -76,6 +81,9 @@ export const ERROR_TABLE: Readonly<Record<ErrorReason, ErrorRow>> = {
   answerLost: { code: Code.FailedPrecondition, outcome: APPLIED, passes: false },
   unsupported: { code: Code.Unimplemented, outcome: NOT_APPLIED, passes: false },
   shuttingDown: { code: Code.Unavailable, outcome: NOT_APPLIED, passes: true },
+  notMember: { code: Code.FailedPrecondition, outcome: NOT_APPLIED, passes: false },
+  unauthenticated: { code: Code.Unauthenticated, outcome: NOT_APPLIED, passes: false },
+  permissionDenied: { code: Code.PermissionDenied, outcome: NOT_APPLIED, passes: false },
   internal: { code: Code.Internal, outcome: UNKNOWN, passes: false },
 };
 

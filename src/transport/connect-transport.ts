@@ -27,6 +27,8 @@ export interface ConnectTransportOptions {
   readonly limits?: Partial<TransportLimits> | undefined;
   /** Present: peers are dialled over TLS. Asked anew for every dial, so renewed certificates need no restart. */
   readonly tls?: (() => SecureClientSessionOptions) | undefined;
+  /** The header of this name, by which peers know this node; asked anew for every call. Default: none. */
+  readonly authorization?: (() => string | undefined) | undefined;
   /** Where `raftRoutes` counts what arrives, for `metrics()` to tell. */
   readonly received?: ReceivedMetrics | undefined;
   /** `host:port` under which peers reach this node. */
@@ -202,11 +204,16 @@ class ConnectTransport implements ConnectPeerTransport {
     if (ordinary.length > 0) peer.sender.send(ordinary);
   }
 
+  #headersOfCall(): Record<string, string> {
+    const authorization = this.#options.authorization?.();
+    return authorization === undefined ? this.#headers : { ...this.#headers, authorization };
+  }
+
   #sendSnapshot(peer: Peer, message: Message): void {
     this.#snapshots.send(
       {
         to: peer.id,
-        headers: this.#headers,
+        headers: () => this.#headersOfCall(),
         failures: peer.failures,
         metrics: peer.installSnapshot,
         openSession: () => this.#openSession(peer.address),
@@ -253,7 +260,7 @@ class ConnectTransport implements ConnectPeerTransport {
     const sender = new PeerSender({
       to: id,
       session,
-      headers: this.#headers,
+      headers: () => this.#headersOfCall(),
       limits: this.#limits,
       clock,
       failures,

@@ -8,11 +8,18 @@ export interface Connection {
   /** Empty when the connection is gone already. */
   readonly remoteAddress: string;
   readonly isEncrypted: boolean;
+  /** The client presented a certificate that was verified. */
+  readonly isCertified: boolean;
   /** The names in the client's certificate (common name, DNS names), if it presented one that was verified. */
   readonly certificateNames: readonly string[];
 }
 
-const UNKNOWN: Connection = { remoteAddress: "", isEncrypted: false, certificateNames: [] };
+const UNKNOWN: Connection = {
+  remoteAddress: "",
+  isEncrypted: false,
+  isCertified: false,
+  certificateNames: [],
+};
 
 /** Set on every call that came through a listener of this folder. */
 export const connectionKey = createContextKey<Connection>(UNKNOWN, { description: "connection" });
@@ -20,13 +27,18 @@ export const connectionKey = createContextKey<Connection>(UNKNOWN, { description
 const known = new WeakMap<object, Connection>();
 
 /** `owner` lives as long as the connection; what is found out is kept with it. */
-export function connectionValues(owner: object, socketOf: () => Socket | undefined): ContextValues {
+export function connectionOf(owner: object, socketOf: () => Socket | undefined): Connection {
   let connection = known.get(owner);
   if (connection === undefined) {
     connection = inspect(socketOf);
     known.set(owner, connection);
   }
-  return createContextValues().set(connectionKey, connection);
+  return connection;
+}
+
+/** For the context of a call that came through this connection. */
+export function connectionValues(owner: object, socketOf: () => Socket | undefined): ContextValues {
+  return createContextValues().set(connectionKey, connectionOf(owner, socketOf));
 }
 
 export function isLoopback(address: string): boolean {
@@ -40,9 +52,12 @@ function inspect(socketOf: () => Socket | undefined): Connection {
     const socket = socketOf();
     if (socket === undefined) return UNKNOWN;
     const remoteAddress = socket.remoteAddress ?? "";
-    return socket instanceof TLSSocket
-      ? { remoteAddress, isEncrypted: true, certificateNames: socket.authorized ? namesOf(socket) : [] }
-      : { remoteAddress, isEncrypted: false, certificateNames: [] };
+    if (!(socket instanceof TLSSocket)) {
+      return { remoteAddress, isEncrypted: false, isCertified: false, certificateNames: [] };
+    }
+    const isCertified = socket.authorized;
+    const certificateNames = isCertified ? namesOf(socket) : [];
+    return { remoteAddress, isEncrypted: true, isCertified, certificateNames };
   } catch {
     // A socket that was unbound from its session meanwhile throws when it is looked at.
     return UNKNOWN;

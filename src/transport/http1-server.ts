@@ -5,6 +5,7 @@ import { createServer } from "node:http";
 import { createServer as createTlsServer, type ServerOptions } from "node:https";
 import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
 import type { Logger } from "../node/ports.js";
+import type { CallGuard } from "./call-guard.js";
 import type { Listener } from "./http2-server.js";
 import { maxRequestBytes, type TransportLimits, transportLimits } from "./limits.js";
 import { listenOn } from "./listen.js";
@@ -17,6 +18,8 @@ export interface Http1ServerOptions {
   /** 0: any free port; see the answer's `address`. */
   readonly port: number;
   readonly routes: (router: ConnectRouter) => void;
+  /** Judges every call of every route. Absent: all are let in. */
+  readonly guard?: CallGuard | undefined;
   /** Serves paths that no route has, such as probes. Default: 404. */
   readonly fallback?: NodeHandler | undefined;
   /**
@@ -49,6 +52,7 @@ export async function listenHttp1(options: Http1ServerOptions): Promise<Http1Lis
   setMaxListeners(0, shutdown.signal);
   const routing = buildRouting({
     routes: options.routes,
+    guard: options.guard,
     shutdownSignal: shutdown.signal,
     maxBytes: maxRequestBytes(transportLimits(options.limits)),
   });

@@ -14,6 +14,7 @@ import {
 import type { Socket } from "node:net";
 import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
 import type { Logger } from "../node/ports.js";
+import type { CallGuard } from "./call-guard.js";
 import { streamHandler } from "./lean-server.js";
 import { maxRequestBytes, type TransportLimits, transportLimits } from "./limits.js";
 import { type ListenAddress, listenOn } from "./listen.js";
@@ -26,6 +27,8 @@ export interface Http2ServerOptions {
   /** 0: any free port; see the answer's `address`. */
   readonly port: number;
   readonly routes: (router: ConnectRouter) => void;
+  /** Judges every call of every route. Absent: all are let in. */
+  readonly guard?: CallGuard | undefined;
   /** Present: TLS only. With `requestCert` and `rejectUnauthorized`: mutual TLS. */
   readonly tls?: SecureServerOptions | undefined;
   readonly logger: Logger;
@@ -60,6 +63,7 @@ export async function listenHttp2(options: Http2ServerOptions): Promise<Http2Lis
   setMaxListeners(0, shutdown.signal);
   const routing = buildRouting({
     routes: options.routes,
+    guard: options.guard,
     shutdownSignal: shutdown.signal,
     maxBytes: maxRequestBytes(limits),
   });

@@ -19,7 +19,7 @@ import {
 } from "@connectrpc/connect/protocol-connect";
 import { parseTimeout as parseGrpcTimeout, setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
 import type { Logger } from "../node/ports.js";
-import { connectionValues } from "./connection.js";
+import { connectionOf, connectionValues } from "./connection.js";
 import { LeanContext, webHeaders } from "./lean-context.js";
 import { type NodeHandler, serveUniversal } from "./request-handler.js";
 import type { Routing, UnaryMethod } from "./routing.js";
@@ -213,6 +213,11 @@ async function serve(
   let body: Uint8Array | undefined;
   let error: ConnectError | undefined;
   try {
+    routing.guard?.({
+      method,
+      connection: connectionOf(stream.session ?? stream, () => stream.session?.socket),
+      authorization: headers.authorization,
+    });
     body = toBinary(method.output, create(method.output, await implementation(input, context)));
     if (body.length > writeMaxBytes) {
       throw new ConnectError(

@@ -23,7 +23,7 @@ export interface PeerSenderOptions {
   readonly to: NodeId;
   readonly session: Http2Session;
   /** Sent with every envelope. */
-  readonly headers: Record<string, string>;
+  readonly headers: () => Record<string, string>;
   readonly limits: TransportLimits;
   readonly clock: Clock;
   readonly failures: FailureLog;
@@ -177,7 +177,7 @@ export class PeerSender {
     return this.#calls.measure(async () => {
       await callUnary(session, clock, {
         path: SEND_RAFT_MESSAGE_PATH,
-        headers,
+        headers: headers(),
         body,
         deadlineMs: limits.envelopeDeadlineMs,
         maxResponseBytes: maxRequestBytes(limits),

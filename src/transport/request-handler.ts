@@ -9,7 +9,7 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import type { Logger } from "../node/ports.js";
-import { connectionValues } from "./connection.js";
+import { type Connection, connectionOf, connectionValues } from "./connection.js";
 import type { Routing } from "./routing.js";
 import { describeError } from "./transport-errors.js";
 
@@ -57,6 +57,11 @@ export function requestHandler(options: RequestHandlerOptions): NodeHandler {
 
 function isVerified({ socket }: NodeRequest): boolean {
   return socket instanceof TLSSocket && socket.authorized;
+}
+
+/** What is known about who sends a request, for fallbacks that judge by it. */
+export function connectionOfRequest(request: NodeRequest): Connection {
+  return connectionOf(connectionOwner(request), () => request.socket);
 }
 
 function connectionOwner(request: NodeRequest): object {

@@ -10,12 +10,15 @@ import {
 } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalHandlerOptions } from "@connectrpc/connect/protocol";
 import { compressionBrotli, compressionGzip } from "@connectrpc/connect-node";
+import { type CallGuard, guardInterceptor } from "./call-guard.js";
 
 export interface RoutingOptions {
   readonly routes: (router: ConnectRouter) => void;
   readonly shutdownSignal: AbortSignal;
   /** The largest request or response message of any route that sets no limit of its own. */
   readonly maxBytes: number;
+  /** Judges every call of every route. Absent: all are let in. */
+  readonly guard?: CallGuard | undefined;
 }
 
 type UnarySpec = Extract<MethodImplSpec, { kind: "unary" }>;
@@ -32,10 +35,14 @@ export interface Routing {
   /** Unary methods that nothing but their implementation and size limits stands behind. */
   readonly unary: ReadonlyMap<string, UnaryMethod>;
   readonly shutdownSignal: AbortSignal;
+  /** For `unary`: the handlers have it within them. */
+  readonly guard: CallGuard | undefined;
 }
 
 export function buildRouting(options: RoutingOptions): Routing {
+  const interceptors = options.guard === undefined ? [] : [guardInterceptor(options.guard)];
   const router = createConnectRouter({
+    interceptors,
     acceptCompression: [compressionGzip, compressionBrotli],
     readMaxBytes: options.maxBytes,
     writeMaxBytes: options.maxBytes,
@@ -53,16 +60,19 @@ export function buildRouting(options: RoutingOptions): Routing {
       writeMaxBytes: own.writeMaxBytes ?? options.maxBytes,
     });
   };
+  // Interceptors that a route brings would replace those of the router.
+  const guarded = (own: Partial<UniversalHandlerOptions> | undefined) =>
+    own?.interceptors === undefined ? own : { ...own, interceptors: [...interceptors, ...own.interceptors] };
   const recorder: ConnectRouter = {
     handlers: router.handlers,
     service: (service, implementation, own) => {
-      router.service(service, implementation, own);
+      router.service(service, implementation, guarded(own));
       for (const spec of Object.values(createServiceImplSpec(service, implementation).methods))
         note(spec, own);
       return recorder;
     },
     rpc: (method, implementation, own) => {
-      router.rpc(method, implementation, own);
+      router.rpc(method, implementation, guarded(own));
       note(createMethodImplSpec(method, implementation), own);
       return recorder;
     },
@@ -70,5 +80,5 @@ export function buildRouting(options: RoutingOptions): Routing {
   options.routes(recorder);
   const handlers = new Map<string, UniversalHandler>();
   for (const handler of router.handlers) handlers.set(handler.requestPath, handler);
-  return { handlers, unary, shutdownSignal: options.shutdownSignal };
+  return { handlers, unary, shutdownSignal: options.shutdownSignal, guard: options.guard };
 }

@@ -34,7 +34,7 @@ export interface SnapshotSenderOptions {
 
 export interface SnapshotTarget {
   readonly to: NodeId;
-  readonly headers: Record<string, string>;
+  readonly headers: () => Record<string, string>;
   readonly openSession: () => Http2Session;
   readonly failures: FailureLog;
   readonly metrics: RpcMetrics;
@@ -150,7 +150,7 @@ export class SnapshotSender {
         writeMaxBytes: maxRequestBytes(limits),
       }),
     );
-    const callOptions = { headers: target.headers, signal: watch.signal };
+    const callOptions = { headers: target.headers(), signal: watch.signal };
     try {
       if (descriptor === undefined || reader === undefined) {
         await client.installSnapshot(parts([headerPart(encoded, false)]), callOptions);

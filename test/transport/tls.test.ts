@@ -151,7 +151,8 @@ describe("without TLS", () => {
 
     const judge = (remoteAddress: string, isEncrypted: boolean, requireTlsOffLoopback: boolean): unknown => {
       try {
-        judgeConnection({ remoteAddress, isEncrypted, certificateNames: [] }, { requireTlsOffLoopback });
+        const connection = { remoteAddress, isEncrypted, isCertified: false, certificateNames: [] };
+        judgeConnection(connection, { requireTlsOffLoopback });
         return "welcome";
       } catch (error) {
         return ConnectError.from(error).code;

@@ -124,7 +124,7 @@ export class Wiring {
         random: () => 0.5,
         limits: LIMITS,
       }),
-      headers: { exchange },
+      headers: () => ({ exchange }),
       limits: LIMITS,
       clock,
       failures: new FailureLog({ peer: to, address, logger, clock, logIntervalMs: LIMITS.logIntervalMs }),
