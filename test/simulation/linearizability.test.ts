@@ -117,6 +117,54 @@ function realHistory(seed: number): HistoryCall[] {
   return calls;
 }
 
+/** Tries every order in which the calls can have happened. */
+function bruteForce(calls: readonly HistoryCall[], value: string | undefined = undefined): boolean {
+  if (calls.every(({ ended }) => ended === undefined)) return true;
+  const earliestEnd = Math.min(...calls.map(({ ended }) => ended ?? Number.POSITIVE_INFINITY));
+  return calls.some((first) => {
+    if (first.begun > earliestEnd) return false;
+    const next = applied(first.operation, value);
+    return (
+      next !== undefined &&
+      bruteForce(
+        calls.filter((other) => other !== first),
+        next.value,
+      )
+    );
+  });
+}
+
+function applied(operation: Operation, value: string | undefined): { value: string | undefined } | undefined {
+  switch (operation.kind) {
+    case "read":
+      return operation.saw === value ? { value } : undefined;
+    case "write":
+      return { value: operation.value };
+    case "compareAndSet": {
+      const fits = operation.expected === value;
+      if (operation.succeeded !== undefined && operation.succeeded !== fits) return undefined;
+      return { value: fits ? operation.value : value };
+    }
+  }
+}
+
+/** A few calls with answers by chance; values are mostly written once. */
+function anyHistory(random: Random): HistoryCall[] {
+  const values = [undefined, "a", "b", "c", "d"];
+  return Array.from({ length: random.int(2, 8) }, (_, at) => {
+    const begun = random.int(0, 12) + at / 100;
+    const isUnknown = random.chance(0.3);
+    const draw = random.float();
+    const own = random.chance(0.2) ? values[random.int(0, values.length)] : values[at % values.length];
+    const saw = values[random.int(0, values.length)];
+    let operation: Operation = read(saw);
+    if (draw < 0.4) operation = write(own);
+    else if (draw < 0.7) operation = swap(saw, own, isUnknown ? undefined : random.chance(0.5));
+    const ended = isUnknown ? undefined : begun + random.int(1, 8) + 0.5;
+    return call(begun, ended, operation);
+  });
+}
+
 describe("the checker of histories", () => {
   test.each(GOOD)("accepts %s", (_, calls) => {
     expect(checkRegister(calls)).toEqual({ kind: "linearizable" });
@@ -142,6 +190,32 @@ describe("the checker of histories", () => {
         "violation",
       );
     }
+  });
+
+  test("says of histories by chance what trying every order says", () => {
+    const random = new Random(1);
+    const verdicts = { linearizable: 0, violation: 0, undecided: 0 };
+    for (let round = 0; round < 4_000; round += 1) {
+      const calls = anyHistory(random);
+      const { kind } = checkRegister(calls);
+      verdicts[kind] += 1;
+      const expected = bruteForce(calls) ? "linearizable" : "violation";
+      expect(kind, JSON.stringify(calls)).toBe(expected);
+    }
+    expect(Math.min(verdicts.linearizable, verdicts.violation)).toBeGreaterThan(400);
+  });
+
+  test("decides quickly about thousands of calls, many of them of unknown outcome", () => {
+    const random = new Random(7);
+    const calls: HistoryCall[] = [];
+    for (let at = 0; at < 3_000; at += 1) {
+      const draw = random.float();
+      const value = random.chance(0.2) ? undefined : `v${at}`;
+      if (draw < 0.3) calls.push(call(at, undefined, write(value)));
+      else if (draw < 0.5) calls.push(call(at, at + 0.5, swap(`v${at - 1}`, value, false)));
+      else calls.push(call(at, at + 3.3, write(value)));
+    }
+    expect(checkRegister(calls).kind).not.toBe("undecided");
   });
 
   test("gives up rather than search for ever", () => {
