@@ -86,6 +86,11 @@ export class RaftNode implements AsyncDisposable {
     return leaderId === undefined ? undefined : this.membership.addresses.get(leaderId);
   }
 
+  /** Voter or learner of a cluster, as of what is applied here. */
+  get isMember(): boolean {
+    return isMember(this.membership, this.id);
+  }
+
   /** As of what is applied here. */
   get membership(): Membership {
     return this.#runtime.peers.membership;

@@ -82,6 +82,7 @@ export class ClientCalls {
     const signal = options?.signal;
     const tried = new Set<string>();
     let mayBeApplied = false;
+    let askedMembers = false;
     let endpoint = plan.endpoint ?? this.#preferred ?? this.#choose(tried);
     for (let round = 0; ; ) {
       const remainingMs = deadlineAtMs - performance.now();
@@ -104,10 +105,14 @@ export class ClientCalls {
         throw clientError("", failure, outcome);
       }
       tried.add(endpoint);
+      askedMembers ||= failure.reason !== "notMember";
       let next = this.#untried(plan, failure, tried);
       let waitMs = 0;
       if (next === undefined) {
+        // Nodes that belong to no cluster do not change that by themselves.
+        if (!askedMembers) throw clientError("", failure, outcome);
         tried.clear();
+        askedMembers = false;
         waitMs = this.#backoffMs(round);
         round += 1;
         next = plan.endpoint ?? failure.leaderAddress ?? this.#choose(tried);

@@ -14,6 +14,7 @@ import {
   type CallPurpose,
   errorDetail,
   passesByItself,
+  ServiceError,
   ShuttingDown,
   toConnectError,
 } from "./connect-errors.js";
@@ -27,6 +28,8 @@ export interface RoutedNode {
   readonly isLeader: boolean;
   readonly leaderId: NodeId | undefined;
   readonly leaderAddress: string | undefined;
+  /** Absent: it belongs to a cluster. */
+  readonly isMember?: boolean | undefined;
   readIndex(options?: ReadIndexOptions): Promise<LogIndex>;
   on(event: "leader", listener: (event: NodeEvents["leader"]) => void): Cancel;
 }
@@ -108,7 +111,7 @@ export class LeaderCalls {
     return this.#serve("write", context, (budget) =>
       forwarded
         ? this.#here(operation, budget)
-        : this.#untilDone(budget, this.#writeAttempts(operation, budget)),
+        : this.#untilDone(budget, this.#writeAttempts(operation, budget, authorityOf(context))),
     );
   }
 
@@ -127,6 +130,7 @@ export class LeaderCalls {
         : { lease: consistency === ReadConsistency.LEADER_LEASE };
     return this.#serve("read", context, (budget) =>
       this.#untilDone(budget, async () => {
+        this.#requireCluster();
         await this.#node.readIndex({ ...budget.options(), ...kind });
       }),
     );
@@ -220,15 +224,22 @@ export class LeaderCalls {
   }
 
   /** One attempt per call of the returned function; remembers where the last one was told to go. */
-  #writeAttempts<T>(operation: LeaderOperation<T>, budget: CallBudget): () => Promise<T> {
+  #writeAttempts<T>(
+    operation: LeaderOperation<T>,
+    budget: CallBudget,
+    authority: ForwardOptions["headers"],
+  ): () => Promise<T> {
     let hint: string | undefined;
     return async () => {
       if (this.#node.isLeader) return await operation.here(budget.options());
       const address = hint ?? this.#node.leaderAddress;
       hint = undefined;
-      if (address === undefined) throw new RaftNodeError("noLeader", "no leader is known");
+      if (address === undefined) {
+        this.#requireCluster();
+        throw new RaftNodeError("noLeader", "no leader is known");
+      }
       try {
-        return await this.#there(address, operation, budget);
+        return await this.#there(address, operation, budget, authority);
       } catch (error) {
         const told = errorDetail(error)?.leaderAddress;
         if (told !== undefined && told !== "" && told !== address) hint = told;
@@ -237,13 +248,28 @@ export class LeaderCalls {
     };
   }
 
-  async #there<T>(address: string, operation: LeaderOperation<T>, budget: CallBudget): Promise<T> {
+  /** Without one, no time brings a leader: somebody has to add this node. */
+  #requireCluster(): void {
+    const { id, isMember = true, leaderId } = this.#node;
+    if (isMember || leaderId !== undefined) return;
+    throw new ServiceError(
+      "notMember",
+      `node ${id} is no member of a cluster: it waits to be added (\`member add\`), or was removed; use another node`,
+    );
+  }
+
+  async #there<T>(
+    address: string,
+    operation: LeaderOperation<T>,
+    budget: CallBudget,
+    authority: ForwardOptions["headers"],
+  ): Promise<T> {
     const { signal, deadlineMs } = budget.options();
     try {
       return await operation.there(this.#dialer.dial(address), {
         signal,
         timeoutMs: Math.max(1, Math.floor(deadlineMs)),
-        headers: { [FORWARDED_HEADER]: this.#node.id.toString() },
+        headers: { ...authority, [FORWARDED_HEADER]: this.#node.id.toString() },
       });
     } catch (error) {
       if (errorDetail(error) !== undefined) throw error;
@@ -298,6 +324,12 @@ export class LeaderCalls {
     this.#waiting -= 1;
     for (const cancel of undo) cancel();
   }
+}
+
+/** What a client showed goes with its call: the leader judges it again, and this node lends it nothing. */
+function authorityOf({ requestHeader }: HandlerContext): ForwardOptions["headers"] {
+  const authorization = requestHeader.get("authorization");
+  return authorization === null ? {} : { authorization };
 }
 
 /** Why a stream ended before its client had enough. */
