@@ -30,6 +30,8 @@ export {
   RaftMetricsService,
   ReadConsistency,
   Role,
+  type SnapshotInfo,
+  SnapshotInfoSchema,
 } from "./gen/service_pb.js";
 export type { CallOptions } from "./node/calls.js";
 export {
@@ -91,6 +93,7 @@ export type {
   TxnStep,
   TxnStepResult,
 } from "./placement/client-kv.js";
+export type { SnapshotPart } from "./placement/client-snapshot.js";
 export type { WatchClientOptions, WatchedChange, WatchUpdate } from "./placement/client-watch.js";
 export {
   type PlacementConfig,

@@ -13,11 +13,12 @@ import {
   RaftAdminService,
   RaftMetricsService,
   ReadConsistency,
+  type SnapshotInfo,
   type WriteId,
 } from "../gen/service_pb.js";
 import { addressProblem } from "../services/address.js";
 import { ClientCalls } from "./client-calls.js";
-import { PlacementError } from "./client-error.js";
+import { failureOf, PlacementError } from "./client-error.js";
 import {
   compareMessage,
   type KeyedEntry,
@@ -32,6 +33,7 @@ import {
   toBytes,
   txnOutcome,
 } from "./client-kv.js";
+import { downloadSnapshot, type SnapshotPart, SnapshotStreamInvalid } from "./client-snapshot.js";
 import { type WatchClientOptions, type WatchUpdate, watchKeys } from "./client-watch.js";
 import { ClientWrites } from "./client-writes.js";
 import { parseAddress } from "./config.js";
@@ -285,13 +287,115 @@ export class PlacementClient {
     );
   }
 
-  /** @throws PlacementError */
-  async addLearner(id: NodeId, address: string, options?: RequestOptions): Promise<ClusterMembers> {
+  /**
+   * What one node says about itself: at once, then in every interval in which something changed. Ends with the signal.
+   * @throws PlacementError when the node cannot be reached, or not any more
+   */
+  async *watchMetrics(
+    endpoint: string,
+    options: { readonly intervalMs?: number | undefined; readonly signal?: AbortSignal | undefined } = {},
+  ): AsyncGenerator<MetricsResponse> {
+    const { intervalMs = 0, signal } = options;
+    // Watches have no deadline: 0 stands for none.
+    const call = signal === undefined ? { timeoutMs: 0 } : { timeoutMs: 0, signal };
+    try {
+      yield* this.#stream(endpoint, (transport) =>
+        createClient(RaftMetricsService, transport).watchMetrics({ intervalMs }, call),
+      );
+    } catch (error) {
+      if (signal?.aborted !== true) throw error;
+    }
+  }
+
+  /**
+   * Begins a cluster of the asked node, which waits with an empty log, and of other members that do.
+   * @throws PlacementError when the node belongs to a cluster already
+   */
+  async initialize(
+    endpoint: string,
+    members: readonly ClusterMember[],
+    options?: RequestOptions,
+  ): Promise<ClusterMembers> {
+    const request = { members: [...members] };
     return clusterMembers(
-      await this.#administer(options, (transport, call) =>
-        createClient(RaftAdminService, transport).addLearner({ nodeId: id, address }, call),
+      await this.#administerNode(endpoint, options, (transport, call) =>
+        createClient(RaftAdminService, transport).initialize(request, call),
       ),
     );
+  }
+
+  /** @throws PlacementError `membershipRefused` when nobody answers at the address, unless `force`. */
+  async addLearner(id: NodeId, address: string, options?: ForceOptions): Promise<ClusterMembers> {
+    const request = { nodeId: id, address, force: options?.force ?? false };
+    return clusterMembers(
+      await this.#administer(options, (transport, call) =>
+        createClient(RaftAdminService, transport).addLearner(request, call),
+      ),
+    );
+  }
+
+  /** @throws PlacementError `membershipRefused` when nobody answers at the address, unless `force`. */
+  async updateAddress(id: NodeId, address: string, options?: ForceOptions): Promise<ClusterMembers> {
+    const request = { nodeId: id, address, force: options?.force ?? false };
+    return clusterMembers(
+      await this.#administer(options, (transport, call) =>
+        createClient(RaftAdminService, transport).updateAddress(request, call),
+      ),
+    );
+  }
+
+  /**
+   * From the present members to these, in one step. Who stays keeps the address it has where this one is empty.
+   * @throws PlacementError `membershipRefused` when new voters lag, addresses do not answer, or the voters that do are
+   *   no majority, unless `force`.
+   */
+  async changeMembership(members: readonly ClusterMember[], options?: ForceOptions): Promise<ClusterMembers> {
+    const request = { members: [...members], force: options?.force ?? false };
+    return clusterMembers(
+      await this.#administer(options, (transport, call) =>
+        createClient(RaftAdminService, transport).changeMembership(request, call),
+      ),
+    );
+  }
+
+  /** Has one node take a snapshot of its state now. @throws PlacementError */
+  async takeSnapshot(endpoint: string, options?: RequestOptions): Promise<SnapshotInfo | undefined> {
+    const answer = await this.#administerNode(endpoint, options, (transport, call) =>
+      createClient(RaftAdminService, transport).takeSnapshot({}, call),
+    );
+    return answer.snapshot;
+  }
+
+  /**
+   * The body of one node's newest snapshot, or of a new one with `take`: first what it is, then its bytes in order. Ends
+   * normally only when all of it was there, with the checksum that was announced.
+   * @throws PlacementError; `snapshotDamaged` when what came is not what was announced
+   */
+  downloadSnapshot(
+    endpoint: string,
+    options: { readonly take?: boolean | undefined; readonly signal?: AbortSignal | undefined } = {},
+  ): AsyncGenerator<SnapshotPart> {
+    const { take = false, signal } = options;
+    return this.#stream(endpoint, (transport) => downloadSnapshot(transport, take, signal));
+  }
+
+  /**
+   * Has one node cut its log as far as it may be cut, or up to an index, and with `file` give the free pages of its file
+   * back. @throws PlacementError
+   */
+  async compact(
+    endpoint: string,
+    options?: RequestOptions & {
+      readonly upToIndex?: bigint | undefined;
+      readonly file?: boolean | undefined;
+    },
+  ): Promise<{ readonly firstIndex: bigint; readonly fileBytes: bigint; readonly freeBytes: bigint }> {
+    const request = { upToIndex: options?.upToIndex ?? 0n, file: options?.file ?? false };
+    const answer = await this.#administerNode(endpoint, options, (transport, call) =>
+      createClient(RaftAdminService, transport).compact(request, call),
+    );
+    const { firstIndex, fileBytes, freeBytes } = answer;
+    return { firstIndex, fileBytes, freeBytes };
   }
 
   /** @throws PlacementError `membershipRefused` while the learner lags, unless `force`. */
@@ -402,6 +506,29 @@ export class PlacementClient {
     send: (transport: Transport, call: CallOptions) => Promise<T>,
   ): Promise<T> {
     return this.#calls.run({ changes: true, retryUnknown: false }, options, send);
+  }
+
+  /** Of one node: no other will do. */
+  #administerNode<T>(
+    endpoint: string,
+    options: RequestOptions | undefined,
+    send: (transport: Transport, call: CallOptions) => Promise<T>,
+  ): Promise<T> {
+    parseAddress(endpoint, "endpoint");
+    return this.#calls.run({ changes: true, retryUnknown: false, endpoint }, options, send);
+  }
+
+  async *#stream<T>(endpoint: string, open: (transport: Transport) => AsyncIterable<T>): AsyncGenerator<T> {
+    parseAddress(endpoint, "endpoint");
+    try {
+      yield* open(this.#dialer.dial(endpoint));
+    } catch (error) {
+      if (error instanceof SnapshotStreamInvalid) {
+        throw new PlacementError(error.message, "snapshotDamaged", "notApplied", endpoint, error);
+      }
+      const failure = failureOf(error, endpoint, false, (failed) => this.#dialer.neverSent(failed));
+      throw new PlacementError(failure.message, failure.reason, "notApplied", endpoint, error);
+    }
   }
 }
 
