@@ -31,6 +31,11 @@ export function prometheusText({ status, metrics, version, more }: PrometheusInp
     "Peers to which there is a session.",
     metrics.transport.peers.filter(({ connected }) => connected).length,
   );
+  text.counter(
+    "server_heartbeat_send_failures_total",
+    "Heartbeats that did not arrive.",
+    metrics.transport.peers.reduce((sum, { lostHeartbeats }) => sum + lostHeartbeats, 0),
+  );
   for (const [code, count] of Object.entries(metrics.transport.refusedAtTheDoor)) {
     text.counter("network_refused_requests_total", "Requests of peers that were not let in.", count, {
       code,
@@ -81,6 +86,11 @@ function writeServer(
   text.counter("server_read_indexes_total", "Linearizable reads served here.", counters.readsServed);
   text.counter("server_read_indexes_failed_total", "Linearizable reads not served.", counters.readsFailed);
   text.counter("server_read_rounds_total", "Rounds asked for reads.", counters.readRounds);
+  text.counter(
+    "server_slow_read_indexes_total",
+    "Rounds without an answer for an election timeout.",
+    counters.slowReadRounds,
+  );
   text.counter(
     "server_reads_without_round_total",
     "Reads by lease or with staleness allowed.",

@@ -1,6 +1,7 @@
 // Calls that wait: each ends exactly once, by an answer, an error, its deadline or its caller's signal.
 
 import { RaftNodeError } from "./errors.js";
+import type { NodeMetrics } from "./metrics.js";
 import type { Cancel, Clock } from "./ports.js";
 
 /** How long a call may take. */
@@ -47,13 +48,12 @@ export class Call<T> implements OpenCall {
     readonly deadlineAtMs: number,
     private readonly hooks: CallHooks,
     private readonly signal: AbortSignal | undefined,
-    private readonly open: Set<OpenCall>,
+    private readonly calls: Calls,
   ) {
     this.promise = new Promise<T>((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
     });
-    open.add(this);
     if (signal === undefined) return;
     this.#onAbort = () => this.reject(this.hooks.aborted());
     signal.addEventListener("abort", this.#onAbort, { once: true });
@@ -64,21 +64,21 @@ export class Call<T> implements OpenCall {
   }
 
   resolve(value: T): void {
-    if (this.#settle()) this.#resolve(value);
+    if (this.#settle(true)) this.#resolve(value);
   }
 
   reject(error: Error): void {
-    if (this.#settle()) this.#reject(error);
+    if (this.#settle(false)) this.#reject(error);
   }
 
   expire(): void {
     this.reject(this.hooks.expired());
   }
 
-  #settle(): boolean {
+  #settle(well: boolean): boolean {
     if (this.#settled) return false;
     this.#settled = true;
-    this.open.delete(this);
+    this.calls.ended(this, well);
     if (this.#onAbort !== undefined) this.signal?.removeEventListener("abort", this.#onAbort);
     this.hooks.ended?.();
     return true;
@@ -94,6 +94,7 @@ export class Calls {
   constructor(
     private readonly clock: Clock,
     private readonly defaultDeadlineMs: number,
+    private readonly metrics: Pick<NodeMetrics, "count">,
   ) {}
 
   /** @throws RaftNodeError `aborted` or `invalidArgument` when the call cannot even begin. */
@@ -109,9 +110,18 @@ export class Calls {
       });
     }
     const startedMs = this.clock.nowMs();
-    const call = new Call<T>(kind, startedMs, startedMs + deadlineMs, hooks, signal, this.#open);
+    const call = new Call<T>(kind, startedMs, startedMs + deadlineMs, hooks, signal, this);
+    this.#open.add(call);
     this.#watch(call.deadlineAtMs);
     return call;
+  }
+
+  /** Called by the call itself. */
+  ended(call: OpenCall, well: boolean): void {
+    this.#open.delete(call);
+    if (well) return;
+    if (call.kind === "proposal") this.metrics.count("proposalsFailed");
+    else if (call.kind === "read") this.metrics.count("readsFailed");
   }
 
   /** Ends every open call. */

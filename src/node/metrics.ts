@@ -41,7 +41,7 @@ export class Histogram {
 const COUNTERS = {
   /** Proposals that were answered with the state machine's result. */
   proposalsApplied: 0,
-  /** Proposals that ended in an error, whatever was known of their outcome. */
+  /** Proposals that were taken in and ended in an error, whatever was known of their outcome. */
   proposalsFailed: 0,
   /** Calls of `proposeBatch`: proposalsApplied / proposalBatches is how many shared one. */
   proposalBatches: 0,
@@ -60,9 +60,12 @@ const COUNTERS = {
   readsServed: 0,
   /** Of those served: without a round, by a lease or because some staleness was allowed. */
   readsWithoutRound: 0,
+  /** Reads that were taken in and ended in an error. */
   readsFailed: 0,
   /** ReadIndex rounds asked for; readsServed / readRounds is how many reads shared one. */
   readRounds: 0,
+  /** Rounds without an answer for an election timeout: asked again. */
+  slowReadRounds: 0,
   membershipChanges: 0,
   membershipRefusals: 0,
   leaderChanges: 0,

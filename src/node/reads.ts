@@ -120,8 +120,10 @@ export class Reads {
   /** Asks what is to be asked: called in every turn of the node, hence also at every tick. */
   flush(node: RawNode): void {
     const nowMs = this.options.clock.nowMs();
-    if (this.#round !== undefined && nowMs - this.#round.askedMs >= this.options.retryMs)
+    if (this.#round !== undefined && nowMs - this.#round.askedMs >= this.options.retryMs) {
+      this.options.metrics.count("slowReadRounds");
       this.#abandonRound();
+    }
     if (this.#round !== undefined || nowMs < this.#notBeforeMs) return;
     const reads = this.#gathering.filter(({ call }) => !call.settled);
     this.#gathering = [];

@@ -111,7 +111,7 @@ export class Runtime {
       this.#resolveFatal = resolve;
     });
     this.events = new EventHub(this.logger);
-    this.calls = new Calls(this.clock, this.limits.defaultDeadlineMs);
+    this.calls = new Calls(this.clock, this.limits.defaultDeadlineMs, this.metrics);
     this.inbox = new Inbox({
       capacityMessages: this.limits.inboxCapacityMessages,
       capacityBytes: this.limits.inboxCapacityBytes,

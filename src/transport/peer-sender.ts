@@ -32,7 +32,7 @@ export interface PeerSenderOptions {
 
 export type PeerSenderMetrics = Pick<
   PeerMetricsView,
-  "queued" | "queuedBytes" | "inFlight" | "droppedMessages" | "sendRaftMessage"
+  "queued" | "queuedBytes" | "inFlight" | "droppedMessages" | "lostHeartbeats" | "sendRaftMessage"
 >;
 
 export const SEND_RAFT_MESSAGE_PATH = "/raftnode.v1.PlacementCenterService/SendRaftMessage";
@@ -43,6 +43,7 @@ export class PeerSender {
   readonly #control: Lane;
   readonly #calls: RpcMetrics;
   #dropped = 0;
+  #lostHeartbeats = 0;
 
   constructor(options: PeerSenderOptions) {
     this.#options = options;
@@ -86,6 +87,7 @@ export class PeerSender {
       queuedBytes: this.#appends.queuedBytes + this.#control.queuedBytes,
       inFlight: this.#appends.inFlight + this.#control.inFlight,
       droppedMessages: this.#dropped,
+      lostHeartbeats: this.#lostHeartbeats,
       sendRaftMessage: this.#calls.view(),
     };
   }
@@ -130,7 +132,7 @@ export class PeerSender {
       }
       case MessageType.MsgHeartbeat: {
         const excess = this.#control.count(isHeartbeat) + 1 - limits.maxQueuedHeartbeats;
-        if (excess > 0) this.#dropped += this.#control.remove(isHeartbeat, excess);
+        if (excess > 0) this.#dropHeartbeats(excess);
         return this.#pushControl(message);
       }
       default:
@@ -142,6 +144,13 @@ export class PeerSender {
     if (this.#control.push(message)) return true;
     this.#dropped += this.#control.remove(() => true, 1);
     return this.#control.push(message);
+  }
+
+  /** What takes their place says all that they did: still, a peer that hears too few of them holds an election. */
+  #dropHeartbeats(excess: number): void {
+    const dropped = this.#control.remove(isHeartbeat, excess);
+    this.#dropped += dropped;
+    this.#lostHeartbeats += dropped;
   }
 
   #dropAppends(): void {
@@ -156,6 +165,7 @@ export class PeerSender {
       this.#options.failures.recovered();
     } catch (error) {
       onFailure();
+      this.#lostHeartbeats += messages.filter(isHeartbeat).length;
       this.#options.failures.record(error);
       if (classifyFailure(error) !== "stopped") this.#options.reportUnreachable();
     }

@@ -51,6 +51,8 @@ export interface PeerMetricsView {
   readonly inFlight: number;
   /** Messages that were given up: a lane was full, they were too large, or the envelope before them failed. */
   readonly droppedMessages: number;
+  /** Heartbeats that did not arrive, or gave way to newer ones before they were sent. */
+  readonly lostHeartbeats: number;
   /** A snapshot waits for its turn or is being sent, now. */
   readonly sendingSnapshot: boolean;
   readonly sendRaftMessage: RpcMetricsView;
@@ -89,6 +91,7 @@ export interface ReceivedMetricsView {
  * | `etcd_network_peer_round_trip_time_seconds` | `peers[].sendRaftMessage.duration` |
  * | `etcd_network_peer_sent_bytes_total` | `peers[].sendRaftMessage.bytes` |
  * | `etcd_network_peer_sent_failures_total` | `peers[].failures` |
+ * | `etcd_server_heartbeat_send_failures_total` | `peers[].lostHeartbeats` |
  * | `etcd_network_peer_received_bytes_total` | `received[].sendRaftMessage.bytes` |
  * | `etcd_network_peer_received_failures_total` | `received[].sendRaftMessage.refusals`, `refusedAtTheDoor` |
  * | `etcd_network_active_peers` | `peers[].connected` |

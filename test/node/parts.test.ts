@@ -8,7 +8,7 @@ import { Calls } from "../../src/node/calls.js";
 import { RaftNodeError } from "../../src/node/errors.js";
 import { Inbox } from "../../src/node/inbox.js";
 import { membershipOf } from "../../src/node/membership.js";
-import { Histogram } from "../../src/node/metrics.js";
+import { Histogram, NodeMetrics } from "../../src/node/metrics.js";
 import { Peers } from "../../src/node/peers.js";
 import { Pending } from "../../src/node/pending.js";
 import { systemClock } from "../../src/node/system-clock.js";
@@ -105,7 +105,7 @@ describe("calls", () => {
 
   test("end at their own deadline, whatever the order they came in", async () => {
     const clock = new ManualClock();
-    const calls = new Calls(clock, 5_000);
+    const calls = new Calls(clock, 5_000, new NodeMetrics());
     const ended: string[] = [];
     const open = (name: string, deadlineMs?: number) => {
       const call = calls.open("wait", { deadlineMs }, { ...hooks, ended: () => ended.push(name) });
@@ -128,7 +128,7 @@ describe("calls", () => {
   });
 
   test("let go of their signal when they have ended", () => {
-    const calls = new Calls(new ManualClock(), 1_000);
+    const calls = new Calls(new ManualClock(), 1_000, new NodeMetrics());
     const { signal } = new AbortController();
     const call = calls.open<string>("wait", { signal }, hooks);
     expect(getEventListeners(signal, "abort")).toHaveLength(1);
@@ -137,7 +137,7 @@ describe("calls", () => {
   });
 
   test("end once", async () => {
-    const calls = new Calls(new ManualClock(), 1_000);
+    const calls = new Calls(new ManualClock(), 1_000, new NodeMetrics());
     let ended = 0;
     const call = calls.open<string>("wait", undefined, { ...hooks, ended: () => (ended += 1) });
     call.resolve("first");

@@ -89,6 +89,7 @@ test("a command whose deadline passes ends so, and frees its place", async () =>
   await group.clock.advance(6);
   expect((await error).code).toBe("deadlineExceeded");
   expect(leader?.status().pendingProposals).toBe(0);
+  expect(leader?.metrics.counters).toMatchObject({ proposalsApplied: 0, proposalsFailed: 1 });
   group.network.heal();
   await group.stop();
 });

@@ -88,7 +88,7 @@ test("a read whose answer was lost on the network is asked again", async () => {
   await group.settled(answer);
   await answer;
   expect(lost).toBe(1);
-  expect(follower.node.metrics.counters.readRounds).toBe(2);
+  expect(follower.node.metrics.counters).toMatchObject({ readRounds: 2, slowReadRounds: 1, readsFailed: 0 });
   await group.stop();
 });
 
@@ -142,6 +142,7 @@ test("a read without any leader ends with noLeader at its deadline", async () =>
   expect((await error).code).toBe("noLeader");
   expect((await error).message).toContain("no leader was known");
   expect(node.status().pendingReads).toBe(0);
+  expect(node.metrics.counters.readsFailed).toBe(1);
   await group.stop();
 });
 

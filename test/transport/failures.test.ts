@@ -234,7 +234,9 @@ describe("while a peer does not answer", () => {
     for (let index = 1n; index <= 20n; index += 1n) {
       one.transport.send([{ ...append(1n, 2n, index), msgType: MessageType.MsgAppendResponse, entries: [] }]);
     }
-    expect(one.transport.metrics().peers[0]?.queued).toBe(10);
+    const [stats] = one.transport.metrics().peers;
+    expect(stats?.queued).toBe(10);
+    expect(stats?.lostHeartbeats).toBe(17);
     wire.thaw();
     await two.inbox.until((inbox) => inbox.stepped.length === 11);
     const answers = two.inbox.stepped.filter((message) => message.msgType === MessageType.MsgAppendResponse);

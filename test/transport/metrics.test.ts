@@ -42,6 +42,7 @@ describe("metrics", () => {
       address: two.address,
       connected: true,
       droppedMessages: 0,
+      lostHeartbeats: 0,
       failures: {},
     });
     expect(sendRaftMessage).toMatchObject({ calls: 2, messages: 3, inFlight: 0, failures: {} });
