@@ -1,9 +1,8 @@
 // A replicated counter: the smallest state machine worth embedding. `startCounter` runs one node of it.
-
 // #region counter
 import { clientRoutes, embedRaftNode, type StateMachine } from "raft-node";
 
-/** Adds up 64-bit numbers. Kept in memory: after a restart it is rebuilt from the log. */
+/** Adds up 64-bit numbers. Kept in memory: after a restart it is rebuilt from a snapshot and the log. */
 export class Counter implements StateMachine {
   appliedIndex = 0n;
   readonly durableIndex = 0n;
@@ -39,16 +38,14 @@ export class Counter implements StateMachine {
   async close(): Promise<void> {}
 }
 
-export function startCounter(
-  id: bigint,
-  port: number,
-  dataDir: string,
-  members: { id: bigint; address: string }[],
-) {
+type Member = { id: bigint; address: string };
+export function startCounter(id: bigint, port: number, dataDir: string, members: Member[]) {
   const listen = { host: "127.0.0.1", port };
   const stateMachine = async () => new Counter();
   const routes = clientRoutes; // RaftClientService, beside those for operators
-  return embedRaftNode({ id, clusterId: "counter", dataDir, listen, members, stateMachine, routes });
+  const compaction = { snapshots: "always" } as const; // the log is cut behind them
+  const options = { id, clusterId: "counter", dataDir, listen, members, stateMachine, routes, compaction };
+  return embedRaftNode(options);
 }
 
 export function toBytes(value: bigint): Uint8Array {

@@ -59,3 +59,32 @@ test("the README's counter counts, and counts on after a restart", async () => {
   await second.node.readIndex({ deadlineMs });
   expect(second.stateMachine.total).toBe(42n);
 });
+
+test("the README's counter cuts its log behind a snapshot, and goes on from that after a restart", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "raft-node-counter-"));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  const members = [{ id: 1n, address: "127.0.0.1:1" }];
+  const deadlineMs = 30_000;
+  const first = await startCounter(1n, 0, folder, members);
+  onTestFinished(() => first.close());
+  await first.node.leaderKnown({ deadlineMs });
+  const cut = new Promise<void>((resolve) => {
+    first.node.on("snapshot", () => resolve());
+  });
+  for (let round = 0; round < 11; round += 1) {
+    const ones = Array.from({ length: 1_000 }, () => first.node.propose(toBytes(1n), { deadlineMs }));
+    await Promise.all(ones);
+  }
+  await cut;
+  for (let more = 0; first.node.status().firstIndex <= 2n; more += 1) {
+    if (more > 1_000) throw new Error("the log was not cut");
+    await first.node.propose(toBytes(0n), { deadlineMs });
+  }
+  await first.close();
+
+  const second = await startCounter(1n, 0, folder, members);
+  onTestFinished(() => second.close());
+  await second.node.leaderKnown({ deadlineMs });
+  await second.node.readIndex({ deadlineMs });
+  expect(second.stateMachine.total).toBe(11_000n);
+});
