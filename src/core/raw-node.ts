@@ -210,7 +210,7 @@ export class RawNode {
       this.#commitSinceIndex = snapshotPosition(snapshot).index;
       this.#applyGate = this.#commitSinceIndex;
     }
-    const committedEntries = snapshot === undefined ? this.#handOutCommitted() : [];
+    const committedEntries = this.#handOutCommitted();
     this.#records.push({
       number: this.#lastNumber,
       firstIndex: entries[0]?.index,

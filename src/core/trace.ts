@@ -40,12 +40,7 @@ export type TraceEvent =
   | {
       readonly type: "snapshotIgnored";
       readonly index: LogIndex;
-      readonly because:
-        | "behindCommit"
-        | "alreadyInLog"
-        | "notAMember"
-        | "notAFollower"
-        | "malformedMembership";
+      readonly because: "behindCommit" | "alreadyInLog" | "notAMember" | "malformedMembership";
     }
   | { readonly type: "transferStarted"; readonly to: NodeId }
   | { readonly type: "transferAborted"; readonly to: NodeId };

@@ -211,13 +211,12 @@ export class RaftLog {
   nextEntriesSince(since: LogIndex, maxBytes: number): readonly Entry[] {
     const low = maxOf(since + 1n, this.firstIndex());
     const high = this.appliedIndexUpperBound() + 1n;
-    return high > low ? this.slice(low, high, maxBytes, FOR_READY) : [];
+    return this.slice(low, high, maxBytes, FOR_READY);
   }
 
   /** Entries from `low` on, as many as fit into `maxBytes` but at least one if there is any. */
   entriesFrom(low: LogIndex, maxBytes: number, context: GetEntriesContext): readonly Entry[] {
-    const lastIndex = this.lastIndex();
-    return low > lastIndex ? [] : this.slice(low, lastIndex + 1n, maxBytes, context);
+    return this.slice(low, this.lastIndex() + 1n, maxBytes, context);
   }
 
   /**
@@ -251,8 +250,6 @@ export class RaftLog {
 
   /** A snapshot for `to` that covers `requestIndex`. @throws StorageError `snapshotTemporarilyUnavailable`. */
   snapshot(requestIndex: LogIndex, to: NodeId): Snapshot {
-    const pending = this.unstable.snapshot;
-    if (pending !== undefined && snapshotPosition(pending).index >= requestIndex) return pending;
     return this.storage.snapshot(requestIndex, to);
   }
 

@@ -62,7 +62,7 @@ export function handleAppendResponse(
   }
   sendAppendAggressively(raft, from);
   if (leader.transferTarget === from && progress.matched === raft.log.lastIndex()) {
-    sendTimeoutNow(raft, leader);
+    sendTimeoutNow(raft, leader, from);
   }
   return ACCEPTED;
 }
@@ -114,7 +114,7 @@ function creditSnapshotRequest(
 ): void {
   if (!raft.log.matchTerm(message.rejectHint, message.logTerm)) return;
   if (!progress.maybeUpdate(message.rejectHint)) return;
-  if (progress.state === "Replicate") progress.inflights.freeTo(message.rejectHint);
+  progress.inflights.freeTo(message.rejectHint);
   if (maybeCommit(raft, leader)) broadcastAppend(raft);
 }
 

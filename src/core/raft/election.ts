@@ -2,7 +2,7 @@
 
 import { type Message, MessageType } from "../../gen/eraftpb_pb.js";
 import { newMessage, ownBytes } from "../messages.js";
-import { ACCEPTED, dropped, NO_NODE, type NodeId, type StepOutcome } from "../types.js";
+import { ACCEPTED, dropped, maxOf, NO_NODE, type NodeId, type StepOutcome } from "../types.js";
 import { send } from "./outbox.js";
 import { broadcastAppend } from "./replication.js";
 import { becomeCandidate, becomeFollower, becomeLeader, becomePreCandidate } from "./roles.js";
@@ -52,8 +52,9 @@ function hasUnappliedConfChange(raft: RaftState): boolean {
 /** A pre-vote changes nothing, so this node's own counts at once. */
 function campaignForPreVotes(raft: RaftState): void {
   const candidate = becomePreCandidate(raft);
+  // Asked first: alone in its group, its own answer makes it a candidate at once.
+  requestVotes(raft, MessageType.MsgRequestPreVote, raft.term + 1n, false);
   poll(raft, candidate, raft.id, true);
-  if (raft.role === candidate) requestVotes(raft, MessageType.MsgRequestPreVote, raft.term + 1n, false);
 }
 
 /** The own vote counts when it is durable: see `countSelfVote`. */
@@ -76,7 +77,7 @@ function requestVotes(
     message.commit = commit;
     message.commitTerm = commitTerm;
     message.priority = settings.priority;
-    if (settings.priority > 0n) message.deprecatedPriority = settings.priority;
+    message.deprecatedPriority = maxOf(settings.priority, 0n);
     if (transfer) message.context = ownBytes(CAMPAIGN_TRANSFER);
     send(raft, message);
   }

@@ -36,10 +36,6 @@ export class ReadQueue {
     return this.#pending.length + this.#early.length;
   }
 
-  get pendingCount(): number {
-    return this.#pending.length;
-  }
-
   /** Registers a read at the commit index of now; the next round of heartbeats confirms it. */
   add(request: ReadRequest, index: LogIndex): void {
     this.#lastToken += 1n;

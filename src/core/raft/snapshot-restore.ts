@@ -2,7 +2,7 @@
 
 import { type ConfState, type Message, MessageType, type Snapshot } from "../../gen/eraftpb_pb.js";
 import { restore as restoreConf } from "../confchange/restore.js";
-import { ConfChangeError } from "../errors.js";
+import { ConfChangeError, InvariantViolation } from "../errors.js";
 import { copySnapshot, newConfState, newMessage, snapshotPosition } from "../messages.js";
 import { ProgressTracker } from "../tracker/progress-tracker.js";
 import { ACCEPTED, dropped, NO_NODE, type NodeId, type StepOutcome } from "../types.js";
@@ -13,15 +13,8 @@ import { leaderOf, type RaftState, tell } from "./state.js";
 /** Follower: the leader has sent a snapshot. Answered like an append. raft-rs: `handle_snapshot`. */
 export function handleSnapshot(raft: RaftState, message: Message): StepOutcome {
   const { snapshot } = message;
-  if (snapshot?.metadata === undefined) {
-    tell(raft, {
-      type: "messageIgnored",
-      msgType: message.msgType,
-      from: message.from,
-      reason: "malformed",
-    });
-    return ACCEPTED;
-  }
+  if (snapshot === undefined)
+    throw new InvariantViolation("a snapshot message without a snapshot was let in");
   const response = newMessage(MessageType.MsgAppendResponse, message.from);
   response.index = restore(raft, snapshot) ? raft.log.lastIndex() : raft.log.committed;
   response.commit = raft.log.committed;
@@ -37,10 +30,6 @@ export function restore(raft: RaftState, received: Snapshot): boolean {
   // Equality passes: this node may have asked for a snapshot of just what it has.
   if (index < log.committed) {
     tell(raft, { type: "snapshotIgnored", index, because: "behindCommit" });
-    return false;
-  }
-  if (raft.role.kind !== "follower") {
-    tell(raft, { type: "snapshotIgnored", index, because: "notAFollower" });
     return false;
   }
   const members = [...confState.voters, ...confState.learners, ...confState.votersOutgoing];

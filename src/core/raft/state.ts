@@ -72,7 +72,7 @@ export interface RaftState {
   /** Ticks since this node heard from a leader, granted a vote, or (leader) last checked its quorum. */
   electionElapsed: number;
   randomizedElectionTimeout: number;
-  /** Ticks since construction, counted up to one election timeout. */
+  /** Ticks since construction. */
   ticksSinceStart: number;
   /** The lowest snapshot index this node asks its leader for; 0 when it does not. */
   pendingRequestSnapshot: LogIndex;

@@ -10,7 +10,7 @@ import { abortTransfer } from "./transfer.js";
 
 /** @returns whether there is probably something to do now. raft-rs: `tick`. */
 export function tick(raft: RaftState): boolean {
-  if (raft.ticksSinceStart < raft.settings.electionTick) raft.ticksSinceStart += 1;
+  raft.ticksSinceStart += 1;
   const { role } = raft;
   switch (role.kind) {
     case "leader":

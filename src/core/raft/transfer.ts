@@ -2,7 +2,7 @@
 
 import { type Message, MessageType } from "../../gen/eraftpb_pb.js";
 import { newMessage } from "../messages.js";
-import { ACCEPTED, dropped, NO_NODE, type StepOutcome } from "../types.js";
+import { ACCEPTED, dropped, NO_NODE, type NodeId, type StepOutcome } from "../types.js";
 import { send } from "./outbox.js";
 import { sendAppend } from "./replication.js";
 import { type FollowerRole, type LeaderRole, type RaftState, tell } from "./state.js";
@@ -14,23 +14,23 @@ export function handleTransferLeader(raft: RaftState, leader: LeaderRole, messag
   if (progress === undefined || !raft.tracker.isVoter(target)) return ignore(raft, message, "notAVoter");
   // Asking again for the same target does not extend its deadline.
   if (leader.transferTarget === target) return ignore(raft, message, "alreadyThere");
-  if (leader.transferTarget !== undefined) abortTransfer(raft, leader);
+  abortTransfer(raft, leader);
   if (target === raft.id) return ignore(raft, message, "alreadyThere");
   raft.electionElapsed = 0;
   leader.transferTarget = target;
   tell(raft, { type: "transferStarted", to: target });
-  if (progress.matched === raft.log.lastIndex()) sendTimeoutNow(raft, leader);
+  if (progress.matched === raft.log.lastIndex()) sendTimeoutNow(raft, leader, target);
   else sendAppend(raft, target);
   return ACCEPTED;
 }
 
 /** The target has everything: it may campaign at once. */
-export function sendTimeoutNow(raft: RaftState, leader: LeaderRole): void {
-  if (leader.transferTarget === undefined) return;
+export function sendTimeoutNow(raft: RaftState, leader: LeaderRole, target: NodeId): void {
   leader.leaseForfeited = true;
-  send(raft, newMessage(MessageType.MsgTimeoutNow, leader.transferTarget));
+  send(raft, newMessage(MessageType.MsgTimeoutNow, target));
 }
 
+/** Does nothing when none is under way. */
 export function abortTransfer(raft: RaftState, leader: LeaderRole): void {
   if (leader.transferTarget === undefined) return;
   tell(raft, { type: "transferAborted", to: leader.transferTarget });

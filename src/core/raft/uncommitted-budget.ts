@@ -34,7 +34,6 @@ export class UncommittedBudget {
 
   /** Gives back what committed entries had booked. */
   giveBack(entries: readonly Entry[]): void {
-    if (this.#bytes === 0) return;
     let size = 0;
     for (const entry of entries) if (entry.index > this.#ignoreUpTo) size += payloadSize(entry);
     this.#bytes = Math.max(0, this.#bytes - size);
