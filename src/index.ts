@@ -3,6 +3,7 @@
 // placement center, which is built on that call.
 
 export * from "./core/index.js";
+export type { AccessOptions } from "./embed/access.js";
 export { ConnectDialer, type ConnectDialerOptions } from "./embed/peer-dialer.js";
 export { type ClientTls, TlsConfigInvalid, type TlsOptions } from "./embed/tls.js";
 export {
@@ -105,6 +106,8 @@ export {
 export { type KvRoutesOptions, kvRoutes } from "./placement/kv/kv-service.js";
 export { KvStateMachine, type KvStateMachineOptions } from "./placement/kv/kv-state-machine.js";
 export { type PlacementCenter, startPlacementCenter } from "./placement/server.js";
+export type { AccessRole, ServiceRoles } from "./services/access-policy.js";
+export { AccessConfigInvalid } from "./services/access-tokens.js";
 export type { HostAndPort } from "./services/address.js";
 export { type AdminRoutesOptions, adminRoutes } from "./services/admin-service.js";
 export { type ClientRoutesOptions, clientRoutes } from "./services/client-service.js";

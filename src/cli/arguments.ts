@@ -4,6 +4,9 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import { parseAddress, parsePeers } from "../placement/config.js";
 
 export const DEFAULT_ENDPOINTS = ["127.0.0.1:7001", "127.0.0.1:7002", "127.0.0.1:7003"];
+/** The token of a client: never a flag, because whoever is on the machine can read those. */
+export const TOKEN_VARIABLE = "PLACEMENT_CENTER_TOKEN";
+export const TOKEN_FILE_VARIABLE = "PLACEMENT_TOKEN_FILE";
 const DEFAULT_DEADLINE_MS = 5_000;
 const MAX_UINT64 = (1n << 64n) - 1n;
 
@@ -12,6 +15,10 @@ export interface ClientOptions {
   readonly endpoints: readonly string[];
   readonly deadlineMs: number;
   readonly json?: boolean;
+  /** A file with a token in it. */
+  readonly tokenFile?: string;
+  /** TLS also where none of the files is named. */
+  readonly tls?: boolean;
   /** Files. */
   readonly tlsCa?: string;
   readonly tlsCert?: string;
@@ -23,6 +30,18 @@ export function addClientOptions(command: Command): Command {
   return command
     .addOption(endpointsOption())
     .addOption(deadlineOption())
+    .addOption(
+      new Option(
+        "--token-file <file>",
+        `holds the token of this client (or ${TOKEN_VARIABLE}: the token itself)`,
+      ).env(TOKEN_FILE_VARIABLE),
+    )
+    .addOption(
+      new Option(
+        "--tls",
+        "use TLS, and trust the authorities that Node.js trusts, unless --tls-ca names others",
+      ),
+    )
     .addOption(fileOption("tls-ca", "PEM: the authorities that sign the nodes' certificates"))
     .addOption(fileOption("tls-cert", "PEM: the certificate of this client, for mutual TLS"))
     .addOption(fileOption("tls-key", "PEM: the key of --tls-cert"))

@@ -5,7 +5,8 @@ import { type ClientTls, TlsConfigInvalid } from "../embed/tls.js";
 import { PlacementClient } from "../placement/client.js";
 import { PlacementError } from "../placement/client-error.js";
 import { PlacementConfigInvalid } from "../placement/config.js";
-import type { ClientOptions } from "./arguments.js";
+import { AccessConfigInvalid, parseTokenFile } from "../services/access-tokens.js";
+import { type ClientOptions, TOKEN_VARIABLE } from "./arguments.js";
 import { CommandError, ExitStatus } from "./exit-status.js";
 
 /** @throws CommandError with the exit status that the failure deserves. */
@@ -27,7 +28,12 @@ export async function withClient<Result>(
 function openClient(options: ClientOptions): PlacementClient {
   const { endpoints, deadlineMs } = options;
   try {
-    return new PlacementClient({ endpoints, deadlineMs, tls: readClientTls(options) });
+    return new PlacementClient({
+      endpoints,
+      deadlineMs,
+      tls: readClientTls(options),
+      token: readToken(options),
+    });
   } catch (error) {
     if (error instanceof TlsConfigInvalid) throw new CommandError(ExitStatus.usage, error.message);
     throw toCommandError(error);
@@ -35,9 +41,22 @@ function openClient(options: ClientOptions): PlacementClient {
 }
 
 /** What the files of TLS hold; undefined when none is named. @throws CommandError when one cannot be read */
-export function readClientTls({ tlsCa, tlsCert, tlsKey }: ClientOptions): ClientTls | undefined {
-  if (tlsCa === undefined && tlsCert === undefined && tlsKey === undefined) return undefined;
+export function readClientTls({ tls, tlsCa, tlsCert, tlsKey }: ClientOptions): ClientTls | undefined {
+  if (tls !== true && tlsCa === undefined && tlsCert === undefined && tlsKey === undefined) return undefined;
   return { ca: readPem(tlsCa), cert: readPem(tlsCert), key: readPem(tlsKey) };
+}
+
+/** The token of --token-file, else of the environment. @throws CommandError when the file is of no use */
+export function readToken({ tokenFile }: ClientOptions): string | undefined {
+  const { [TOKEN_VARIABLE]: token = "" } = process.env;
+  if (tokenFile === undefined || tokenFile === "") return token === "" ? undefined : token.trim();
+  try {
+    return parseTokenFile(readFileSync(tokenFile, "utf8"), tokenFile);
+  } catch (error) {
+    if (error instanceof AccessConfigInvalid) throw new CommandError(ExitStatus.usage, error.message);
+    const why = error instanceof Error ? error.message : String(error);
+    throw new CommandError(ExitStatus.usage, `the file of the token, ${tokenFile}, cannot be read: ${why}`);
+  }
 }
 
 function readPem(file: string | undefined): string | undefined {

@@ -14,6 +14,7 @@ export interface NodeOptions {
   readonly members: ReadonlyMap<bigint, string> | undefined;
   readonly tls: PlacementConfig["tls"];
   readonly insecurePeers: boolean;
+  readonly access: PlacementConfig["access"];
   readonly tickMs: number;
   readonly maxValueBytes: number;
   readonly defaultDeadlineMs: number;
@@ -39,6 +40,7 @@ export function toPlacementConfig(options: NodeOptions, logger: PlacementConfig[
     members: options.members,
     tls: options.tls,
     insecurePeers: options.insecurePeers,
+    access: options.access,
     tickIntervalMs: options.tickMs,
     limits: { maxValueBytes, defaultDeadlineMs, historyRevisions, historyBytes },
     compaction: { afterEntries: options.compactAfterEntries, keepEntries: options.compactKeepEntries },

@@ -16,6 +16,7 @@ import {
   type SnapshotInfo,
   type WriteId,
 } from "../gen/service_pb.js";
+import { bearer } from "../services/access-tokens.js";
 import { addressProblem } from "../services/address.js";
 import { ClientCalls } from "./client-calls.js";
 import { failureOf, PlacementError } from "./client-error.js";
@@ -55,6 +56,11 @@ export interface PlacementClientOptions {
    * connection, so that renewed certificates need no restart. Default: no TLS.
    */
   readonly tls?: ClientTls | (() => ClientTls) | undefined;
+  /**
+   * Says who this client is, to nodes that have tokens; sent with every call, so only over TLS or a network that is
+   * trusted. A function is asked anew for every call. Default: none.
+   */
+  readonly token?: string | (() => string | undefined) | undefined;
   /** In [0, 1); for jitter and the choice of the first endpoint. Default: `Math.random`. */
   readonly random?: (() => number) | undefined;
 }
@@ -124,7 +130,7 @@ export class PlacementClient {
    */
   constructor(options: PlacementClientOptions) {
     for (const endpoint of options.endpoints) parseAddress(endpoint, "endpoint");
-    this.#dialer = new ConnectDialer({ tls: dialTls(options.tls) });
+    this.#dialer = new ConnectDialer({ tls: dialTls(options.tls), authorization: showToken(options.token) });
     this.#retryUnknown = options.retryUnknown ?? true;
     this.#random = options.random ?? Math.random;
     this.#calls = new ClientCalls({
@@ -256,6 +262,7 @@ export class PlacementClient {
       dialer: this.#dialer,
       random: this.#random,
       isClosed: () => this.#calls.closed,
+      reached: (endpoint: string, hadTrouble: boolean) => this.#calls.refreshWhenDue(endpoint, hadTrouble),
     };
     return watchKeys(context, keys, options);
   }
@@ -554,6 +561,14 @@ function clusterMembers({ membership }: Pick<MembershipResponse, "membership">):
 
 function memberOf({ id, address, learner }: Member): ClusterMember {
   return { id, address, learner };
+}
+
+/** The header that carries it. */
+export function showToken(token: PlacementClientOptions["token"]): () => string | undefined {
+  return () => {
+    const shown = typeof token === "function" ? token() : token;
+    return shown === undefined ? undefined : bearer(shown);
+  };
 }
 
 function dialTls(tls: PlacementClientOptions["tls"]) {

@@ -1,6 +1,7 @@
 // How a node of the placement center is configured: typed, with every text that people type parsed in one place.
 
 import type { NodeId } from "../core/types.js";
+import type { AccessOptions } from "../embed/access.js";
 import type { TlsOptions } from "../embed/tls.js";
 import type { Logger } from "../node/ports.js";
 import type { CompactionOptions } from "../node/snapshotting.js";
@@ -47,8 +48,13 @@ export interface PlacementConfig {
    * Default: none, and then `listen`, `http` and `advertise` must stay on this machine.
    */
   readonly tls?: TlsOptions | undefined;
-  /** Without TLS, let peers and clients on other machines in: the network between them is trusted. Default false. */
+  /**
+   * Without TLS, let peers and clients on other machines in: the network between them is trusted. Without tokens,
+   * whoever is on it may do everything. Default false.
+   */
   readonly insecurePeers?: boolean | undefined;
+  /** Who may do what. Default: who calls from this machine, or with a verified certificate, may do everything. */
+  readonly access?: AccessOptions | undefined;
   /** Milliseconds of one tick: 10 without a leader start an election. Default 100. */
   readonly tickIntervalMs?: number | undefined;
   /** Whether the leader may answer reads with consistency `leaderLease` by its lease; the same on all nodes. Default no. */

@@ -17,6 +17,8 @@ export interface PlacementCenter {
   readonly fatal: Promise<Error>;
   /** Reads the certificates again now; it happens by itself every few seconds. Resolves with whether they are new. */
   reloadTls(): Promise<boolean>;
+  /** Reads the tokens again now; it happens by itself every few seconds. Resolves with whether they are new. */
+  reloadAccess(): Promise<boolean>;
   /** Hands leadership over, lets open calls end, closes the files. */
   stop(): Promise<void>;
 }
@@ -27,7 +29,7 @@ const LEAST_PROPOSAL_BYTES = 1.5 * 1024 * 1024;
 
 /**
  * Starts a node. Its data folder holds `log`, `snapshots` and `kv`.
- * @throws PlacementConfigInvalid, TlsConfigInvalid, ListenError, StorageFault: sentences for operators; nothing is left running.
+ * @throws PlacementConfigInvalid, TlsConfigInvalid, AccessConfigInvalid, ListenError, StorageFault: sentences for operators; nothing is left running.
  */
 export async function startPlacementCenter(config: PlacementConfig): Promise<PlacementCenter> {
   const { limits, logger, members, space, ...checked } = checkPlacementConfig(config);
@@ -59,6 +61,7 @@ export async function startPlacementCenter(config: PlacementConfig): Promise<Pla
     httpAddress: embedded.httpAddress,
     fatal: embedded.node.fatal,
     reloadTls: () => embedded.reloadTls(),
+    reloadAccess: () => embedded.reloadAccess(),
     stop: () => embedded.close(),
   };
 }

@@ -83,6 +83,11 @@ function toNodeOptions(given: GivenSettings): NodeOptions {
     members,
     tls: tlsOf(given),
     insecurePeers: settingValue(given, SETTINGS.insecurePeers) === true,
+    access: {
+      tokensFile: settingValue(given, SETTINGS.tokens),
+      peerTokenFile: settingValue(given, SETTINGS.peerTokenFile),
+      anonymous: settingValue(given, SETTINGS.anonymous),
+    },
     tickMs: requiredSetting(given, SETTINGS.tickMs),
     maxValueBytes: requiredSetting(given, SETTINGS.maxValueBytes),
     defaultDeadlineMs: requiredSetting(given, SETTINGS.defaultDeadlineMs),
@@ -125,7 +130,10 @@ function tlsOf(given: GivenSettings): NodeOptions["tls"] {
   const keyFile = settingValue(given, SETTINGS.tlsKey);
   const caFile = settingValue(given, SETTINGS.tlsCa);
   const peerNames = settingValue(given, SETTINGS.tlsPeerNames);
-  if (certFile !== undefined && keyFile !== undefined) return { certFile, keyFile, caFile, peerNames };
+  const optionalClientCertificates = settingValue(given, SETTINGS.tlsOptionalClientCerts);
+  if (certFile !== undefined && keyFile !== undefined) {
+    return { certFile, keyFile, caFile, peerNames, optionalClientCertificates };
+  }
   if (certFile === undefined && keyFile === undefined && caFile === undefined && peerNames === undefined) {
     return undefined;
   }

@@ -4,6 +4,7 @@
 import { readFileSync } from "node:fs";
 import { InvalidArgumentError } from "commander";
 import { parse, TomlError } from "smol-toml";
+import { TOKEN_FILE_VARIABLE, TOKEN_VARIABLE } from "../arguments.js";
 import { CommandError, ExitStatus } from "../exit-status.js";
 import { nearestWord } from "./nearest.js";
 import { environmentName, SETTING_NAMES, SETTINGS, type Setting } from "./settings.js";
@@ -21,7 +22,12 @@ export type GivenSettings = ReadonlyMap<string, Given>;
 /** The variable that names the file when `--config` does not. */
 export const CONFIG_VARIABLE = "PLACEMENT_CONFIG";
 /** What other commands read. */
-const OTHER_VARIABLES: readonly string[] = [CONFIG_VARIABLE, "PLACEMENT_ENDPOINTS"];
+export const OTHER_VARIABLES: readonly string[] = [
+  CONFIG_VARIABLE,
+  "PLACEMENT_ENDPOINTS",
+  TOKEN_VARIABLE,
+  TOKEN_FILE_VARIABLE,
+];
 /** Kubernetes sets these in every container for every service, whatever that is called. */
 const OF_KUBERNETES = /_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$/;
 const KEYS: readonly string[] = SETTING_NAMES.map((name) => SETTINGS[name].key);

@@ -119,9 +119,36 @@ export const SETTINGS = {
     without: "any name",
     parse: parseNames,
   }),
+  tlsOptionalClientCerts: setting({
+    key: "tls-optional-client-certs",
+    describe: "with `tls-ca`, clients may also come without a certificate: their tokens say who they are",
+    fallback: "false",
+    parse: parseSwitch,
+  }),
   insecurePeers: setting({
     key: "insecure-peers",
-    describe: "without TLS, let other machines in: the network is trusted",
+    describe:
+      "without TLS, let other machines in: the network is trusted; without `tokens`, with everybody on it",
+    fallback: "false",
+    parse: parseSwitch,
+  }),
+  tokens: setting({
+    key: "tokens",
+    takes: "file",
+    describe: "TOML: who has which token, and what it opens; read again when it changes",
+    without: "none: who calls from this machine, or with a certificate, may do everything",
+    parse: parseFile,
+  }),
+  peerTokenFile: setting({
+    key: "peer-token-file",
+    takes: "file",
+    describe: "holds the token that this node shows to the others; needed with `tokens` but without `tls-ca`",
+    without: "none",
+    parse: parseFile,
+  }),
+  anonymous: setting({
+    key: "anonymous",
+    describe: "whoever calls without a token or certificate, from anywhere, may do everything",
     fallback: "false",
     parse: parseSwitch,
   }),

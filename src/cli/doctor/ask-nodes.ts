@@ -4,9 +4,10 @@ import { createClient } from "@connectrpc/connect";
 import { ConnectDialer } from "../../embed/peer-dialer.js";
 import { clientTls } from "../../embed/tls.js";
 import { type MetricsResponse, RaftMetricsService } from "../../gen/service_pb.js";
+import { showToken } from "../../placement/client.js";
 import { failureOf } from "../../placement/client-error.js";
 import type { ClientOptions } from "../arguments.js";
-import { readClientTls } from "../client-session.js";
+import { readClientTls, readToken } from "../client-session.js";
 
 export interface Answered {
   readonly endpoint: string;
@@ -34,7 +35,10 @@ export function hasAnswered(asked: Asked): asked is Answered {
 /** The endpoints that were named first, then the addresses of members that none of these is. Never throws. */
 export async function askNodes(options: ClientOptions): Promise<Asked[]> {
   const tls = readClientTls(options);
-  const dialer = new ConnectDialer(tls === undefined ? {} : { tls: () => clientTls(tls) });
+  const dialer = new ConnectDialer({
+    tls: tls && (() => clientTls(tls)),
+    authorization: showToken(readToken(options)),
+  });
   const deadlineMs = Math.min(options.deadlineMs, NODE_DEADLINE_MS);
   try {
     const ask = (endpoints: readonly string[]) =>

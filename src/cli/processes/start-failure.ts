@@ -3,12 +3,17 @@
 import { TlsConfigInvalid } from "../../embed/tls.js";
 import { NodeRemoved } from "../../node/errors.js";
 import { PlacementConfigInvalid } from "../../placement/config.js";
+import { AccessConfigInvalid } from "../../services/access-tokens.js";
 import { StorageFault } from "../../storage/storage-fault.js";
 import { ListenError } from "../../transport/listen.js";
 import { CommandError, ExitStatus } from "../exit-status.js";
 
 export function describeStartFailure(error: unknown): unknown {
-  if (error instanceof PlacementConfigInvalid || error instanceof TlsConfigInvalid) {
+  if (
+    error instanceof PlacementConfigInvalid ||
+    error instanceof TlsConfigInvalid ||
+    error instanceof AccessConfigInvalid
+  ) {
     return new CommandError(ExitStatus.usage, error.message);
   }
   if (error instanceof ListenError || error instanceof StorageFault) {
