@@ -267,7 +267,7 @@ async function start<M extends StateMachine>(
   const diskProbe = new DiskProbe(dataDir, clock);
   const readiness = new Readiness({ node, probeDisk: () => diskProbe.probe() });
   const mounts = [
-    adminRoutes({ node, calls }),
+    adminRoutes({ node, calls, dialer }),
     metricsRoutes({ node, calls, version }),
     ...(options.routes === undefined ? [] : [options.routes(context)]),
   ];

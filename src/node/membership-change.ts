@@ -18,8 +18,10 @@ import { addressList, isJoint, isLearner, isMember, isVoter, type Membership } f
 export type MembershipStep =
   | { readonly type: "addVoter"; readonly id: NodeId; readonly address: string }
   | { readonly type: "addLearner"; readonly id: NodeId; readonly address: string }
-  /** Makes a learner a voter. */
-  | { readonly type: "promote"; readonly id: NodeId }
+  /** Makes a learner a voter; with an address, it is reached there from then on. */
+  | { readonly type: "promote"; readonly id: NodeId; readonly address?: string | undefined }
+  /** Makes a voter a learner; likewise. */
+  | { readonly type: "demote"; readonly id: NodeId; readonly address?: string | undefined }
   | { readonly type: "remove"; readonly id: NodeId }
   /** The member is reached elsewhere from now on. */
   | { readonly type: "updateAddress"; readonly id: NodeId; readonly address: string };
@@ -72,7 +74,13 @@ function checkStep(step: MembershipStep, change: MembershipChange, facts: Member
       if (isVoter(membership, step.id)) throw refused(`node ${step.id} is a voter already`);
       if (!isLearner(membership, step.id))
         throw refused(`node ${step.id} is no learner: add it as one first`);
+      if (step.address !== undefined) checkAddress(step.id, step.address, change, membership);
       checkCaughtUp(step.id, facts);
+      return;
+    case "demote":
+      if (!isMember(membership, step.id)) throw refused(`node ${step.id} is not a member`);
+      if (isLearner(membership, step.id)) throw refused(`node ${step.id} is a learner already`);
+      if (step.address !== undefined) checkAddress(step.id, step.address, change, membership);
       return;
     case "remove":
       if (!isMember(membership, step.id)) throw refused(`node ${step.id} is not a member`);
@@ -88,14 +96,25 @@ function checkStep(step: MembershipStep, change: MembershipChange, facts: Member
 
 function checkAddress(id: NodeId, address: string, change: MembershipChange, membership: Membership): void {
   if (address.length === 0) throw invalid(`node ${id} needs an address, host:port`);
-  const leaving = (owner: NodeId) => change.some((step) => step.id === owner && step.type === "remove");
   for (const [owner, used] of membership.addresses) {
-    if (used === address && owner !== id && !leaving(owner)) {
+    if (used === address && owner !== id && !givesUpAddress(owner, address, change)) {
       throw refused(`address ${address} belongs to node ${owner}`);
     }
   }
-  const twice = change.find((step) => step.id !== id && "address" in step && step.address === address);
+  const twice = change.find((step) => step.id !== id && newAddressOf(step) === address);
   if (twice !== undefined) throw invalid(`nodes ${id} and ${twice.id} have the same address ${address}`);
+}
+
+/** The owner leaves, or is reached elsewhere from then on. */
+function givesUpAddress(owner: NodeId, address: string, change: MembershipChange): boolean {
+  const step = change.find(({ id }) => id === owner);
+  if (step === undefined) return false;
+  const next = newAddressOf(step);
+  return step.type === "remove" || (next !== undefined && next !== address);
+}
+
+function newAddressOf(step: MembershipStep): string | undefined {
+  return "address" in step ? step.address : undefined;
 }
 
 function checkCaughtUp(id: NodeId, facts: MembershipFacts): void {
@@ -130,7 +149,7 @@ function votersAfter(change: MembershipChange, membership: Membership): Readonly
   const voters = new Set(membership.voters);
   for (const { type, id } of change) {
     if (type === "addVoter" || type === "promote") voters.add(id);
-    if (type === "remove") voters.delete(id);
+    if (type === "remove" || type === "demote") voters.delete(id);
   }
   return voters;
 }
@@ -142,13 +161,25 @@ export function encodeMembershipChange(
   requestId: Uint8Array,
 ): ConfChangeV2 {
   const addresses = new Map<NodeId, string>();
-  for (const step of change) if ("address" in step) addresses.set(step.id, step.address);
+  for (const step of change) {
+    const address = newAddressOf(step);
+    if (address !== undefined) addresses.set(step.id, address);
+  }
   const context = create(MembershipContextSchema, { addresses: addressList(addresses), requestId });
   return create(ConfChangeV2Schema, {
     transition: ConfChangeTransition.Auto,
-    changes: change.map((step) => ({ type: confChangeTypeOf(step, membership), nodeId: step.id })),
+    changes: changesOf(change).map((step) => ({
+      type: confChangeTypeOf(step, membership),
+      nodeId: step.id,
+    })),
     context: toBinary(MembershipContextSchema, context),
   });
+}
+
+/** Addresses travel in the context: they need no step of raft's, which would only make a change a joint one. */
+function changesOf(change: MembershipChange): MembershipChange {
+  const changing = change.filter(({ type }) => type !== "updateAddress");
+  return changing.length > 0 ? changing : change.slice(0, 1);
 }
 
 function confChangeTypeOf(step: MembershipStep, membership: Membership): ConfChangeType {
@@ -157,6 +188,7 @@ function confChangeTypeOf(step: MembershipStep, membership: Membership): ConfCha
     case "promote":
       return ConfChangeType.AddNode;
     case "addLearner":
+    case "demote":
       return ConfChangeType.AddLearnerNode;
     case "remove":
       return ConfChangeType.RemoveNode;
@@ -168,10 +200,10 @@ function confChangeTypeOf(step: MembershipStep, membership: Membership): ConfCha
   }
 }
 
-function invalid(message: string): RaftNodeError {
+export function invalid(message: string): RaftNodeError {
   return new RaftNodeError("invalidArgument", message);
 }
 
-function refused(message: string): RaftNodeError {
+export function refused(message: string): RaftNodeError {
   return new RaftNodeError("membershipRefused", message);
 }

@@ -7,6 +7,7 @@ import type { CallOptions } from "./calls.js";
 import { NodeRemoved, RaftNodeError } from "./errors.js";
 import type { EventStream, EventStreamOptions } from "./event-stream.js";
 import type { NodeEvents } from "./events.js";
+import { type OpenSnapshot, type OpenSnapshotOptions, openSnapshot, takeSnapshot } from "./maintenance.js";
 import { confStateOf, isMember, isVoter, type Membership, wasRemoved } from "./membership.js";
 import {
   checkMembershipChange,
@@ -14,9 +15,10 @@ import {
   type MembershipChange,
   type MembershipOptions,
 } from "./membership-change.js";
+import { stepsTo, type TargetMember } from "./membership-target.js";
 import type { NodeMetricsView } from "./metrics.js";
 import { type RaftNodeOptions, SILENT } from "./options.js";
-import type { Cancel } from "./ports.js";
+import type { Cancel, Snapshot } from "./ports.js";
 import type { ProposeOptions, ProposeResult } from "./proposals.js";
 import type { ReadIndexOptions } from "./reads.js";
 import { recover } from "./recovery.js";
@@ -155,6 +157,21 @@ export class RaftNode implements AsyncDisposable {
     return confChanges.submit(encoded, true, options);
   }
 
+  /**
+   * Changes the membership to this one, in one change; resolves at once when it is this one already, so that repeating
+   * the call is harmless. Members that are not named are removed. Only on the leader.
+   * @throws RaftNodeError as `changeMembership`; `membershipRefused` without `force` also for new voters that were no
+   *   learners before.
+   */
+  async changeMembershipTo(
+    members: readonly TargetMember[],
+    options?: MembershipOptions,
+  ): Promise<Membership> {
+    const { membership } = this.#leading().peers;
+    const steps = stepsTo(members, membership, options?.force === true);
+    return steps.length === 0 ? membership : this.changeMembership(steps, options);
+  }
+
   /** Adds a node that receives the log and has no vote. */
   addLearner(id: NodeId, address: string, options?: MembershipOptions): Promise<Membership> {
     return this.changeMembership([{ type: "addLearner", id, address }], options);
@@ -211,6 +228,27 @@ export class RaftNode implements AsyncDisposable {
     this.#runtime.requireRunning();
     const outcome = this.#runtime.requestSnapshot();
     if (!outcome.accepted) throw proposalRefused(outcome.reason, this.leaderId);
+  }
+
+  /**
+   * Makes a snapshot of the state machine here; it contains everything that was applied here before this call, and its
+   * body is durable. On any node that has a state.
+   * @throws RaftNodeError `deadlineExceeded` and `aborted`: it is made all the same; `readDropped` on a node that waits
+   *   to be added to a cluster; `nodeStopped`. What the state machine or the disk throws.
+   */
+  async takeSnapshot(options?: CallOptions): Promise<Snapshot> {
+    this.#runtime.requireRunning();
+    return takeSnapshot(this.#runtime, options);
+  }
+
+  /**
+   * Opens the newest snapshot here, or a new one; see the options. Whoever reads the body from one end to the other
+   * learns whether it is intact. The reader keeps the file on the disk until it is closed.
+   * @throws as `takeSnapshot`.
+   */
+  async openSnapshot(options: OpenSnapshotOptions = {}): Promise<OpenSnapshot> {
+    this.#runtime.requireRunning();
+    return openSnapshot(this.#runtime, options);
   }
 
   /** What this node knows now. Never waits. */

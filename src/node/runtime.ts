@@ -63,6 +63,7 @@ export class Runtime {
   readonly confChanges: ConfChanges;
   readonly reads: Reads;
   readonly transfers: Transfers;
+  readonly snapshotting: Snapshotting;
   readonly fatal: Promise<Error>;
   state: NodeState = "running";
 
@@ -71,7 +72,6 @@ export class Runtime {
   readonly #appendWatch: SlowWatch;
   readonly #applyWatch: SlowWatch;
   readonly #applier: Applier;
-  readonly #snapshotting: Snapshotting;
   readonly #ticker: Ticker;
   readonly #loop: ReadyLoop;
   readonly #unwatchSpace: Cancel | undefined;
@@ -174,7 +174,7 @@ export class Runtime {
         this.logger.warn({ durationMs }, `the state machine is slow: a call ${state}`),
     });
     this.#applier = this.#makeApplier();
-    this.#snapshotting = this.#makeSnapshotting();
+    this.snapshotting = this.#makeSnapshotting();
     this.#ticker = new Ticker({
       clock: this.clock,
       tickIntervalMs,
@@ -182,7 +182,7 @@ export class Runtime {
       wake: () => this.wake(),
       stalled: (stalledMs, skippedTicks) => this.#stalled(stalledMs, skippedTicks),
     });
-    log.onSnapshotWanted = (index, to) => this.#snapshotting.want(index, to);
+    log.onSnapshotWanted = (index, to) => this.snapshotting.want(index, to);
     this.#unwatchSpace = log.space?.watch((state) => this.#spaceLookedAt(state));
     this.#transport = options.transport(this.#peerInbox());
     this.#loop = this.#makeLoop();
@@ -301,7 +301,7 @@ export class Runtime {
     this.#loop.halt();
     this.peers.close();
     const halted = this.#applier.halt();
-    const snapshotsHalted = this.#snapshotting.halt();
+    const snapshotsHalted = this.snapshotting.halt();
     this.calls.failAll(errorOf);
     await halted;
     await snapshotsHalted;
@@ -488,7 +488,7 @@ export class Runtime {
       },
       progressed: (index) => {
         this.reads.applied();
-        this.#snapshotting.progressed(index);
+        this.snapshotting.progressed(index);
         this.#loop.run();
       },
     };
@@ -543,7 +543,7 @@ export class Runtime {
   }
 
   #spaceLookedAt(state: SpaceState): void {
-    this.#snapshotting.spaceLookedAt(state);
+    this.snapshotting.spaceLookedAt(state);
     if (state === this.#space) return;
     this.#space = state;
     if (state === "ok") this.logger.info({}, "there is room for the log again: commands are taken");

@@ -67,6 +67,8 @@ interface PinnedState {
 export class Snapshotting {
   #wanted: LogIndex | undefined;
   #making: Promise<void> | undefined;
+  /** Asked for by hand, not begun: whoever asks meanwhile gets the same. */
+  #taking: Promise<Snapshot> | undefined;
   #notBeforeMs = Number.NEGATIVE_INFINITY;
   #restUntilMs = Number.NEGATIVE_INFINITY;
   #compacting: Promise<void> | undefined;
@@ -83,6 +85,16 @@ export class Snapshotting {
     this.parts.logger.debug({ index, to }, "a peer needs a snapshot");
     this.#wanted = maxOf(this.#wanted ?? 0n, index);
     this.#maybeMake();
+  }
+
+  /**
+   * Makes one of everything that is applied when this is called, at least; after the one that is being made, whose state
+   * may be older.
+   * @throws what the state machine or the disk throws; nothing else is touched by that
+   */
+  take(): Promise<Snapshot> {
+    this.#taking ??= this.#takeNext();
+    return this.#taking;
   }
 
   /** The state machine moved on. */
@@ -109,21 +121,36 @@ export class Snapshotting {
     if (this.#wanted === undefined || this.#making !== undefined || this.#halted) return;
     if (stateMachine.appliedIndex < this.#wanted || clock.nowMs() < this.#notBeforeMs) return;
     this.#wanted = undefined;
-    this.#making = this.#make().then(
+    this.#begin().catch((error: unknown) => {
+      if (this.#halted) return;
+      this.#notBeforeMs = clock.nowMs() + RETRY_MS;
+      this.parts.logger.error({ error }, "a snapshot could not be made; it is tried again when asked for");
+    });
+  }
+
+  async #takeNext(): Promise<Snapshot> {
+    do await this.#making;
+    while (this.#making !== undefined);
+    this.#taking = undefined;
+    if (this.#halted) throw halted();
+    return this.#begin();
+  }
+
+  #begin(): Promise<Snapshot> {
+    const made = this.#make();
+    this.#making = made.then(
       () => {
         this.#making = undefined;
         this.#maybeCompact();
       },
-      (error: unknown) => {
+      () => {
         this.#making = undefined;
-        if (this.#halted) return;
-        this.#notBeforeMs = clock.nowMs() + RETRY_MS;
-        this.parts.logger.error({ error }, "a snapshot could not be made; it is tried again when asked for");
       },
     );
+    return made;
   }
 
-  async #make(): Promise<void> {
+  async #make(): Promise<Snapshot> {
     const { snapshots, metrics, created, clock } = this.parts;
     const startedMs = clock.nowMs();
     const { pinned, metadata, membership } = await this.#pin();
@@ -133,6 +160,7 @@ export class Snapshotting {
       );
       metrics.count("snapshotsCreated");
       created(snapshot);
+      return snapshot;
     } finally {
       pinned.release();
       this.#restUntilMs = clock.nowMs() + (clock.nowMs() - startedMs) * REST_PER_WORK;
@@ -260,7 +288,8 @@ export async function restoreFrom(
   return fromRecord(membership);
 }
 
-function descriptorOf(snapshot: Snapshot): SnapshotDescriptor {
+/** @throws when the data is no descriptor. */
+export function descriptorOf(snapshot: Snapshot): SnapshotDescriptor {
   return fromBinary(SnapshotDescriptorSchema, snapshot.data);
 }
 

@@ -1,50 +1,74 @@
-// RaftAdminService: membership and leadership. Every call is done by the leader, wherever it was sent to.
+// RaftAdminService: membership and leadership, done by the leader wherever a call was sent to; snapshots and the log of
+// the asked node.
 
 import { create } from "@bufbuild/protobuf";
-import { type ConnectRouter, createClient } from "@connectrpc/connect";
+import { type ConnectRouter, createClient, type HandlerContext } from "@connectrpc/connect";
 import type { NodeId } from "../core/types.js";
 import {
+  type Member,
   MembershipResponseSchema,
   RaftAdminService,
+  TakeSnapshotResponseSchema,
   TransferLeaderResponseSchema,
 } from "../gen/service_pb.js";
 import type { CallOptions } from "../node/calls.js";
 import { RaftNodeError } from "../node/errors.js";
 import type { Membership } from "../node/membership.js";
+import type { TargetMember } from "../node/membership-target.js";
 import { addressProblem } from "./address.js";
-import type { LeaderCalls } from "./leader-calls.js";
+import type { LeaderCalls, PeerDialer } from "./leader-calls.js";
 import { membershipMessage } from "./membership-message.js";
+import { type AskedMember, requireReachable } from "./reachability.js";
+import {
+  SNAPSHOT_BUDGET,
+  SnapshotDownloads,
+  type SnapshottedNode,
+  snapshotInfo,
+} from "./snapshot-download.js";
 
 export interface ForceOptions extends CallOptions {
   readonly force?: boolean | undefined;
 }
 
 /** What is asked of the node here; a RaftNode fits. */
-export interface AdministeredNode {
-  addLearner(id: NodeId, address: string, options?: CallOptions): Promise<Membership>;
+export interface AdministeredNode extends SnapshottedNode {
+  readonly membership: Membership;
+  addLearner(id: NodeId, address: string, options?: ForceOptions): Promise<Membership>;
   promote(id: NodeId, options?: ForceOptions): Promise<Membership>;
   removeNode(id: NodeId, options?: ForceOptions): Promise<Membership>;
+  updateAddress(id: NodeId, address: string, options?: ForceOptions): Promise<Membership>;
+  changeMembershipTo(members: readonly TargetMember[], options?: ForceOptions): Promise<Membership>;
   transferLeadership(to?: NodeId, options?: CallOptions): Promise<NodeId>;
 }
 
 export interface AdminRoutesOptions {
   readonly node: AdministeredNode;
   readonly calls: LeaderCalls;
+  /** How the addresses of new members are tried out. */
+  readonly dialer: PeerDialer;
 }
 
 /** Mounts RaftAdminService on a Connect router. */
-export function adminRoutes({ node, calls }: AdminRoutesOptions): (router: ConnectRouter) => void {
+export function adminRoutes({ node, calls, dialer }: AdminRoutesOptions): (router: ConnectRouter) => void {
+  const downloads = new SnapshotDownloads(node);
   const answer = (membership: Membership) =>
     create(MembershipResponseSchema, { membership: membershipMessage(membership) });
+  const tryOut = async (members: readonly AskedMember[], context: HandlerContext, options: ForceOptions) => {
+    if (options.force === true) return;
+    const authorization = context.requestHeader.get("authorization");
+    await requireReachable(members, { dialer, clusterId: node.clusterId, authorization }, options);
+  };
   return (router) =>
     router.service(RaftAdminService, {
       addLearner: (request, context) =>
         calls.write(context, {
-          here: async (options) => {
-            const id = requireId(request.nodeId);
-            const problem = addressProblem(request.address);
-            if (problem !== undefined) throw new RaftNodeError("invalidArgument", `address ${problem}`);
-            return answer(await node.addLearner(id, request.address, options));
+          here: async (call) => {
+            const { nodeId: id, address, force } = request;
+            const options = { ...call, force };
+            requireId(id);
+            requireAddress(address);
+            await tryOut([{ id, address }], context, options);
+            return answer(await node.addLearner(id, address, options));
           },
           there: (transport, options) =>
             createClient(RaftAdminService, transport).addLearner(request, options),
@@ -63,6 +87,31 @@ export function adminRoutes({ node, calls }: AdminRoutesOptions): (router: Conne
           there: (transport, options) =>
             createClient(RaftAdminService, transport).removeNode(request, options),
         }),
+      changeMembership: (request, context) =>
+        calls.write(context, {
+          here: async (call) => {
+            const { members, force } = request;
+            const options = { ...call, force };
+            requireMembers(members);
+            await tryOut(addressesNewTo(node.membership, members), context, options);
+            return answer(await node.changeMembershipTo(members, options));
+          },
+          there: (transport, options) =>
+            createClient(RaftAdminService, transport).changeMembership(request, options),
+        }),
+      updateAddress: (request, context) =>
+        calls.write(context, {
+          here: async (call) => {
+            const { nodeId: id, address, force } = request;
+            const options = { ...call, force };
+            requireId(id);
+            requireAddress(address);
+            await tryOut([{ id, address }], context, options);
+            return answer(await node.updateAddress(id, address, options));
+          },
+          there: (transport, options) =>
+            createClient(RaftAdminService, transport).updateAddress(request, options),
+        }),
       transferLeader: (request, context) =>
         calls.write(context, {
           here: async (options) => {
@@ -74,10 +123,42 @@ export function adminRoutes({ node, calls }: AdminRoutesOptions): (router: Conne
           there: (transport, options) =>
             createClient(RaftAdminService, transport).transferLeader(request, options),
         }),
+      takeSnapshot: (_, context) =>
+        calls.own(
+          context,
+          async (options) =>
+            create(TakeSnapshotResponseSchema, {
+              snapshot: snapshotInfo(await node.takeSnapshot(options), node.clusterId),
+            }),
+          SNAPSHOT_BUDGET,
+        ),
+      downloadSnapshot: ({ take }, context) =>
+        calls.stream(context, (signal) => downloads.download(take, signal)),
     });
 }
 
 function requireId(id: NodeId): NodeId {
   if (id > 0n) return id;
   throw new RaftNodeError("invalidArgument", "node_id is missing: give the id of a node, 1 or higher");
+}
+
+function requireAddress(address: string): void {
+  const problem = addressProblem(address);
+  if (problem !== undefined) throw new RaftNodeError("invalidArgument", `address ${problem}`);
+}
+
+function requireMembers(members: readonly Member[]): void {
+  if (members.length === 0) throw new RaftNodeError("invalidArgument", "members is empty: name all of them");
+  for (const { id, address } of members) {
+    if (id === 0n) throw new RaftNodeError("invalidArgument", "a member has no id: ids are 1 or higher");
+    const problem = address === "" ? undefined : addressProblem(address);
+    if (problem !== undefined) {
+      throw new RaftNodeError("invalidArgument", `the address of node ${id}, ${problem}`);
+    }
+  }
+}
+
+/** Whoever is to be reached elsewhere than now, or at all. */
+function addressesNewTo(membership: Membership, members: readonly Member[]): readonly AskedMember[] {
+  return members.filter(({ id, address }) => address !== "" && membership.addresses.get(id) !== address);
 }

@@ -137,6 +137,18 @@ export class LeaderCalls {
   }
 
   /**
+   * Does a call on this node, whoever leads.
+   * @param limits for work that takes longer than calls do.
+   */
+  own<T>(
+    context: HandlerContext,
+    run: (options: CallOptions) => Promise<T>,
+    limits: CallBudgetLimits = this.#limits,
+  ): Promise<T> {
+    return this.#serve("write", context, (budget) => run(budget.options()), limits);
+  }
+
+  /**
    * Runs a stream of answers. It must end soon after `signal` fires, in any way; what it throws reaches the client as
    * from the other calls. Ended when the node drains.
    */
@@ -188,10 +200,11 @@ export class LeaderCalls {
     purpose: CallPurpose,
     context: HandlerContext,
     run: (budget: CallBudget) => Promise<T>,
+    limits = this.#limits,
   ): Promise<T> {
     return this.local(purpose, async () => {
       if (this.#draining) throw new ShuttingDown();
-      const budget = new CallBudget(context, this.#clock, this.#limits);
+      const budget = new CallBudget(context, this.#clock, limits);
       this.#underWay += 1;
       try {
         return await run(budget);
