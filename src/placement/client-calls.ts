@@ -91,7 +91,7 @@ export class ClientCalls {
       const call = signal === undefined ? { timeoutMs } : { timeoutMs, signal };
       const failure = await this.#attempt(endpoint, plan, call, send);
       if ("answer" in failure) {
-        this.#refreshWhenDue(endpoint, tried.size > 0 || round > 0);
+        this.refreshWhenDue(endpoint, tried.size > 0 || round > 0);
         return failure.answer;
       }
       // "The answer is lost" settles it; "nobody can tell any more" is news only of attempts that came before.
@@ -126,6 +126,25 @@ export class ClientCalls {
     }
   }
 
+  /** This node answers. Learns from it in the background: nodes that were given may go one day, while others join. */
+  refreshWhenDue(endpoint: string, hadTrouble: boolean): void {
+    const ageMs = performance.now() - this.#refreshedMs;
+    const isDue = ageMs >= (hadTrouble ? REFRESH_AFTER_TROUBLE_MS : REFRESH_MS);
+    if (!isDue || this.#refreshing || this.#closed) return;
+    this.#refreshing = true;
+    const { dialer, endpoints, membersOf } = this.#options;
+    const learn = async () => {
+      const members = await membersOf(dialer.dial(endpoint), { timeoutMs: REFRESH_DEADLINE_MS });
+      this.#endpoints = [...new Set([...endpoints, ...members])];
+    };
+    learn()
+      .catch(() => undefined)
+      .finally(() => {
+        this.#refreshing = false;
+        this.#refreshedMs = performance.now();
+      });
+  }
+
   async #attempt<T>(
     endpoint: string,
     plan: CallPlan,
@@ -154,25 +173,6 @@ export class ClientCalls {
   #choose(tried: ReadonlySet<string>): string {
     const fresh = this.#endpoints.filter((endpoint) => !tried.has(endpoint));
     return fresh[Math.floor(this.#options.random() * fresh.length)] ?? "";
-  }
-
-  /** In the background: nodes that were given may go one day, while others join. */
-  #refreshWhenDue(endpoint: string, hadTrouble: boolean): void {
-    const ageMs = performance.now() - this.#refreshedMs;
-    const isDue = ageMs >= (hadTrouble ? REFRESH_AFTER_TROUBLE_MS : REFRESH_MS);
-    if (!isDue || this.#refreshing || this.#closed) return;
-    this.#refreshing = true;
-    const { dialer, endpoints, membersOf } = this.#options;
-    const learn = async () => {
-      const members = await membersOf(dialer.dial(endpoint), { timeoutMs: REFRESH_DEADLINE_MS });
-      this.#endpoints = [...new Set([...endpoints, ...members])];
-    };
-    learn()
-      .catch(() => undefined)
-      .finally(() => {
-        this.#refreshing = false;
-        this.#refreshedMs = performance.now();
-      });
   }
 
   #backoffMs(round: number): number {

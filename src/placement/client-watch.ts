@@ -42,6 +42,8 @@ export interface WatchContext {
   readonly dialer: ConnectDialer;
   readonly random: () => number;
   readonly isClosed: () => boolean;
+  /** This node answers: it may know of others. */
+  readonly reached: (endpoint: string) => void;
 }
 
 const DEFAULT_PROGRESS_MS = 10_000;
@@ -50,12 +52,14 @@ const SILENT_INTERVALS = 2;
 const LEAST_SILENCE_MS = 2_000;
 const FIRST_BACKOFF_MS = 20;
 const LONGEST_BACKOFF_MS = 1_000;
+/** Nodes that cannot be asked may still keep what the others do not; for so many rounds they get the chance to say so. */
+const ROUNDS_FOR_THE_REST = 4;
 /** Besides failures that may pass: what another node may do better. */
 const RESUMABLE: ReadonlySet<string> = new Set(["compacted", "watcherTooSlow"]);
 
 /**
  * Ends when the signal fires or the client is closed.
- * @throws PlacementError: `compacted` when no node keeps the changes from the revision on; `invalidArgument` and the
+ * @throws PlacementError: `compacted` when no node that can be asked keeps the changes from the revision on; `invalidArgument` and the
  *   like when going on elsewhere would not help.
  */
 export async function* watchKeys(
@@ -67,14 +71,15 @@ export async function* watchKeys(
   const { random } = context;
   let next = options.fromRevision ?? 0n;
   let at = Math.floor(random() * context.endpoints().length);
-  /** How many nodes in a row have said that the revision is too long ago; how often in a row nothing came. */
-  let compacted = 0;
+  /** Since something came: which nodes have said that the revision is too long ago, and how often there was no success. */
+  const compactedAt = new Set<string>();
   let failures = 0;
   const isOver = () => signal?.aborted === true || context.isClosed();
   while (!isOver()) {
     const endpoints = context.endpoints();
     const endpoint = endpoints[at % endpoints.length] ?? "";
     const link = new WatchLink(options);
+    let isReached = false;
     let failure: Failure;
     try {
       const call = createClient(KvService, context.dialer.dial(endpoint));
@@ -87,8 +92,10 @@ export async function* watchKeys(
       for await (const response of call.watch(request, link.callOptions)) {
         // The time that the caller takes is not the node's silence.
         link.rest();
+        if (!isReached) context.reached(endpoint);
+        isReached = true;
         failures = 0;
-        compacted = 0;
+        compactedAt.clear();
         next = response.revision + 1n;
         yield watchUpdate(response);
         link.listen();
@@ -100,13 +107,16 @@ export async function* watchKeys(
       link.close();
     }
     if (isOver()) return;
-    compacted = failure.reason === "compacted" ? compacted + 1 : 0;
-    const isResumable = RESUMABLE.has(failure.reason) || failure.mayPass;
-    if (!isResumable || compacted >= endpoints.length) {
-      throw new PlacementError(failure.message, failure.reason, "notApplied", endpoint, failure.cause);
-    }
     at += 1;
     failures += 1;
+    if (failure.reason === "compacted") compactedAt.add(endpoint);
+    const isCompacted =
+      endpoints.every((known) => compactedAt.has(known)) ||
+      (failure.reason === "compacted" && failures >= ROUNDS_FOR_THE_REST * endpoints.length);
+    const isResumable = RESUMABLE.has(failure.reason) || failure.mayPass;
+    if (!isResumable || isCompacted) {
+      throw new PlacementError(failure.message, failure.reason, "notApplied", endpoint, failure.cause);
+    }
     // Every node is asked once before any is asked again.
     if (failures % endpoints.length === 0) {
       const ceiling = Math.min(

@@ -155,6 +155,27 @@ test("what no node keeps any more is compacted; what one of them keeps is had fr
   await expect.poll(() => resumed.changes.map(shown)).toEqual(["k27=v@28 v1", "k28=v@29 v1", "k29=v@30 v1"]);
 });
 
+test("a watch that is too late is told so although nodes that it knows are gone", async () => {
+  const cluster = await TestCluster.start(onTestFinished, 3, {
+    overrides: { limits: { historyRevisions: 10 } },
+  });
+  const writer = clientOf(cluster.endpoints);
+  for (let number = 0; number < 30; number += 1) await writer.set(`k${number}`, "v");
+  const [first = "", ...others] = cluster.endpoints;
+  const gone = "127.0.0.1:1";
+  const client = clientOf([first, gone, ...others, gone]);
+  const updates = client.watch({ prefix: "k" }, { fromRevision: 5n });
+  await expect(updates.next()).rejects.toMatchObject({ reason: "compacted", outcome: "notApplied" });
+});
+
+test("a client that does nothing but watch learns of members that it was not told of", async () => {
+  const cluster = await TestCluster.start(onTestFinished, 3);
+  const [first = ""] = cluster.endpoints;
+  const client = clientOf([first]);
+  await watching(client, { prefix: "k" });
+  await expect.poll(() => [...client.endpoints].sort()).toEqual([...cluster.endpoints].sort());
+});
+
 test("a node that has lost its group sends its watches elsewhere, and one that stops does so at once", async () => {
   const cluster = await TestCluster.start(onTestFinished, 3);
   const survivor = (await cluster.follower()).node.id;
