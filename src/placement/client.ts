@@ -262,7 +262,7 @@ export class PlacementClient {
       dialer: this.#dialer,
       random: this.#random,
       isClosed: () => this.#calls.closed,
-      reached: (endpoint: string, hadTrouble: boolean) => this.#calls.refreshWhenDue(endpoint, hadTrouble),
+      reached: (endpoint: string) => this.#calls.refreshWhenDue(endpoint, true),
     };
     return watchKeys(context, keys, options);
   }
