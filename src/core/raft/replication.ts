@@ -53,8 +53,7 @@ function maybeSendAppend(
   // Only what is compacted has no term: a next index beyond the log does not exist.
   if (previousTerm === undefined) return sendSnapshot(raft, to, progress);
   // To a full window an empty append still gets through: its answer shows what was lost on the way (E6).
-  const saturated = progress.state === "Replicate" && progress.inflights.full();
-  const entries = saturated ? NO_ENTRIES : readEntries(raft, to, progress, aggressively);
+  const entries = progress.inflights.full() ? NO_ENTRIES : readEntries(raft, to, progress, aggressively);
   if (entries === undefined) return false;
   if (entries === "compacted") return sendSnapshot(raft, to, progress);
   if (entries.length === 0 && !allowEmpty) return false;

@@ -150,13 +150,14 @@ export class Progress {
 
   /** Nothing may be sent before the peer has spoken. */
   isPaused(): boolean {
+    // An operator's wish for silence.
+    if (this.inflights.capacity === 0) return true;
     switch (this.state) {
       case "Probe":
         return this.paused;
       case "Replicate":
-        // A full window lets one message without entries through, in case the appends were lost. A window of no
-        // capacity is an operator's wish for silence.
-        return this.inflights.capacity === 0 || (this.paused && this.inflights.full());
+        // A full window lets one message without entries through, in case the appends were lost.
+        return this.paused && this.inflights.full();
       case "Snapshot":
         return true;
       default:

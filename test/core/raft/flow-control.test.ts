@@ -3,7 +3,7 @@
 
 import { describe, expect, test } from "vitest";
 import { type Message, MessageType } from "../../../src/core/index.js";
-import { ack, heartbeatResponse, ofType } from "../../support/peer-messages.js";
+import { ack, heartbeatResponse, ofType, rejection } from "../../support/peer-messages.js";
 import { TestNode, type TestNodeOptions } from "../../support/test-node.js";
 
 const WINDOW = 256;
@@ -154,6 +154,20 @@ describe("a window that is changed while the leader runs", () => {
     leader.act((raw) => raw.adjustMaxInflightMsgs(2n, WINDOW));
     leader.propose("x");
     expect(appendsOf(leader)).toMatchObject([{ index: 1n, entries: { length: 4 } }]);
+  });
+
+  test("of no messages silences a peer that is being probed as well, whatever it answers", () => {
+    const leader = leaderOf([1n, 2n]);
+    leader.act((raw) => raw.adjustMaxInflightMsgs(2n, 0));
+    leader.act((raw) => raw.reportUnreachable(2n));
+    leader.propose("x");
+    leader.step(heartbeatResponse(leader, 2));
+    leader.step(rejection(leader, 2, 1n, 0n));
+    expect(leader.progress(2).state).toBe("Probe");
+    expect(appendsOf(leader)).toEqual([]);
+    leader.act((raw) => raw.adjustMaxInflightMsgs(2n, WINDOW));
+    leader.step(heartbeatResponse(leader, 2));
+    expect(appendsOf(leader)).toHaveLength(1);
   });
 
   test("made smaller, is full until acknowledgements bring it below", () => {

@@ -452,6 +452,14 @@ describe("flow control", () => {
     expect(progress.isPaused()).toBe(false);
   });
 
+  test("sends no probe either to a peer whose window has no capacity", () => {
+    const progress = given({ capacity: 1 });
+    progress.inflights.setCapacity(0);
+    expect(progress.isPaused()).toBe(true);
+    progress.inflights.setCapacity(1);
+    expect(progress.isPaused()).toBe(false);
+  });
+
   test("goes on at once when a full window is made larger", () => {
     const progress = given({ state: "Replicate", capacity: 1 });
     progress.sentEntries(1, 10);
