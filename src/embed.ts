@@ -10,6 +10,7 @@ import { create } from "@bufbuild/protobuf";
 import { type ConnectRouter, createConnectRouter } from "@connectrpc/connect";
 import type { NodeId } from "./core/types.js";
 import { type AccessOptions, NodeAccess } from "./embed/access.js";
+import type { CertificateExpiry } from "./embed/certificate-expiry.js";
 import { DiskProbe } from "./embed/disk-probe.js";
 import { EventLoopDelay } from "./embed/event-loop-delay.js";
 import { operatorHandler } from "./embed/operator-http.js";
@@ -106,6 +107,8 @@ export interface EmbedMetricsView {
   readonly log: LmdbStorageStats;
   /** How much later than due a timer of this process fired, sampled every 50 ms. */
   readonly eventLoopDelay: HistogramView;
+  /** When this node's certificates end; absent without TLS. */
+  readonly certificates?: CertificateExpiry | undefined;
 }
 
 /** What services are built from. */
@@ -255,6 +258,7 @@ async function start<M extends StateMachine>(
     transport: peers?.transport.metrics() ?? NOTHING_SENT,
     log: log.stats(),
     eventLoopDelay: eventLoopDelay.view(),
+    certificates: certificates?.expiry,
   });
   const own = options.prometheus?.(stateMachine);
   const more = (text: PrometheusText): void => {

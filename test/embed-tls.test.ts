@@ -119,7 +119,7 @@ describe("a cluster with mutual TLS", () => {
 
   test("serves JSON over HTTPS to those with a certificate, and lets nobody else near its routes", async () => {
     const { files } = identityFiles(temporaryFolder(), authority.issue("node-1"));
-    const { httpAddress } = await embed({ tls: files, http: { host: "127.0.0.1", port: 0 } });
+    const { httpAddress } = await embed({ tls: files });
     const post = (identity: Partial<Identity>): Promise<number | undefined> =>
       new Promise((resolve, reject) => {
         const call = request(
@@ -194,6 +194,39 @@ describe("certificates that are replaced", () => {
     expect(certificates.current.key).toBe(next.key);
     certificates.close();
     expect(clock.timerCount).toBe(0);
+  });
+
+  test("are wanted long before the old ones end: the log and the metrics say when that is", async () => {
+    const { files, write } = identityFiles(temporaryFolder(), authority.issue("node-1"));
+    const endMs = Date.UTC(2049, 0, 1);
+    const dayMs = 86_400_000;
+    let dateMs = endMs - 15 * dayMs;
+    const logger = new RecordingLogger();
+    const clock = new ManualClock();
+    const certificates = await Certificates.load(files, { clock, logger, dateMs: () => dateMs });
+    onTestFinished(() => certificates.close());
+    const told = async (toMs: number): Promise<readonly string[]> => {
+      dateMs = toMs;
+      logger.lines.length = 0;
+      await certificates.reload();
+      await certificates.reload();
+      return logger.lines.map(({ level, message }) => `${level}: ${message}`);
+    };
+    expect(certificates.expiry).toEqual({ certificateMs: endMs, authorityMs: endMs });
+    expect(await told(endMs - 15 * dayMs)).toEqual([]);
+    expect(await told(endMs - 13 * dayMs)).toEqual([
+      "warn: the certificate of this node expires soon: replace its file; no restart is needed",
+    ]);
+    expect(await told(endMs - 12.5 * dayMs)).toEqual([]);
+    expect(await told(endMs - 12 * dayMs)).toHaveLength(1);
+    expect(await told(endMs + 1)).toEqual([
+      "error: the certificate of this node has expired: new connections fail until its file is replaced",
+    ]);
+    write(authority.issue("node-1"));
+    expect(await told(endMs - 60 * dayMs)).toEqual(["info: certificates were renewed"]);
+
+    const embedded = await embed({ tls: files });
+    expect(embedded.metrics().certificates).toEqual({ certificateMs: endMs, authorityMs: endMs });
   });
 
   test("are asked for by a client at every new connection", async () => {

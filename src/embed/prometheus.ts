@@ -7,6 +7,7 @@ import type { NodeStatus } from "../node/status.js";
 import { PrometheusText } from "../services/prometheus-text.js";
 import type { LmdbStorageStats } from "../storage/lmdb-storage.js";
 import type { PeerMetricsView, ReceivedMetricsView } from "../transport/transport-metrics.js";
+import type { CertificateExpiry } from "./certificate-expiry.js";
 
 export const METRICS_PREFIX = "raftnode_";
 
@@ -46,6 +47,7 @@ export function prometheusText({ status, metrics, version, more }: PrometheusInp
     "How much later than due a timer fired.",
     metrics.eventLoopDelay,
   );
+  if (metrics.certificates !== undefined) writeCertificates(text, metrics.certificates);
   writeProcess(text);
   more?.(text);
   return text.toString();
@@ -201,6 +203,13 @@ function writeReceived(
     labels,
   );
   text.counter("network_snapshot_received_bytes_total", "Bytes of snapshots.", installSnapshot.bytes, labels);
+}
+
+function writeCertificates(text: PrometheusText, { certificateMs, authorityMs }: CertificateExpiry): void {
+  const name = "tls_certificate_expiry_timestamp_seconds";
+  const help = "When the first certificate of the file expires, since the epoch.";
+  text.gauge(name, help, certificateMs / 1_000, { file: "certificate" });
+  if (authorityMs !== undefined) text.gauge(name, help, authorityMs / 1_000, { file: "authorities" });
 }
 
 /** Under the names that every Prometheus client uses. */

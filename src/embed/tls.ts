@@ -7,6 +7,7 @@ import { isIPv6 } from "node:net";
 import { createSecureContext } from "node:tls";
 import type { Cancel, Clock, Logger } from "../node/ports.js";
 import { formatAddress, type HostAndPort } from "../services/address.js";
+import { type CertificateExpiry, ExpiryWatch, expiryOf } from "./certificate-expiry.js";
 
 /** TLS that must not be used as it is configured; the message is a sentence for operators. */
 export class TlsConfigInvalid extends Error {
@@ -54,6 +55,8 @@ export interface ClientTls {
 export interface CertificatesOptions {
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Milliseconds since the epoch. Default: `Date.now`. */
+  readonly dateMs?: (() => number) | undefined;
 }
 
 const DEFAULT_RELOAD_INTERVAL_MS = 10_000;
@@ -63,7 +66,9 @@ export class Certificates {
   readonly #options: CertificatesOptions;
   readonly #listeners = new Set<(material: TlsMaterial) => void>();
   readonly #stopWatching: Cancel;
+  readonly #expiryWatch: ExpiryWatch;
   #current: TlsMaterial;
+  #expiry: CertificateExpiry;
   #reloading: Promise<boolean> | undefined;
   /** A refused pair of files is told once, not at every look. */
   #refusal: string | undefined;
@@ -72,6 +77,9 @@ export class Certificates {
     this.#files = files;
     this.#options = options;
     this.#current = material;
+    this.#expiry = expiryOf(material);
+    this.#expiryWatch = new ExpiryWatch(options.logger, options.dateMs ?? Date.now);
+    this.#expiryWatch.look(this.#expiry);
     this.#stopWatching = options.clock.every(files.reloadIntervalMs ?? DEFAULT_RELOAD_INTERVAL_MS, () => {
       void this.reload();
     });
@@ -102,6 +110,11 @@ export class Certificates {
     return this.#current;
   }
 
+  /** When the current ones end. */
+  get expiry(): CertificateExpiry {
+    return this.#expiry;
+  }
+
   onRenewed(listener: (material: TlsMaterial) => void): void {
     this.#listeners.add(listener);
   }
@@ -125,12 +138,16 @@ export class Certificates {
 
   async #reload(): Promise<boolean> {
     const { logger } = this.#options;
+    this.#expiryWatch.look(this.#expiry);
     try {
       const { cert, key, ca } = this.#current;
       const material = await read(this.#files);
       this.#refusal = undefined;
       if (material.cert === cert && material.key === key && material.ca === ca) return false;
       this.#current = material;
+      this.#expiry = expiryOf(material);
+      this.#expiryWatch.renewed();
+      this.#expiryWatch.look(this.#expiry);
       for (const listener of this.#listeners) listener(material);
       const { validTo } = new X509Certificate(material.cert);
       logger.info({ certFile: this.#files.certFile, validTo }, "certificates were renewed");
