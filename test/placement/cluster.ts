@@ -15,19 +15,26 @@ export class TestCluster {
     /** Of all nodes that the test may start, members or not. */
     readonly addresses: ReadonlyMap<bigint, string>,
     private readonly members: ReadonlyMap<bigint, string>,
-    private readonly overrides: Partial<PlacementConfig>,
+    private readonly overrides: (id: bigint) => Partial<PlacementConfig>,
   ) {}
 
   /** Starts nodes 1 to `count`; `spare` more get an address. Everything ends with the test. */
   static async start(
     onTestFinished: (run: () => Promise<void>) => void,
     count: number,
-    options: { readonly spare?: number; readonly overrides?: Partial<PlacementConfig> } = {},
+    options: {
+      readonly spare?: number;
+      readonly overrides?: Partial<PlacementConfig>;
+      readonly perNode?: (id: bigint) => Partial<PlacementConfig>;
+    } = {},
   ): Promise<TestCluster> {
     const ports = await freePorts(count + (options.spare ?? 0));
     const addresses = new Map(ports.map((port, at) => [BigInt(at + 1), `127.0.0.1:${port}`]));
     const members = new Map([...addresses].slice(0, count));
-    const cluster = new TestCluster(addresses, members, options.overrides ?? {});
+    const cluster = new TestCluster(addresses, members, (id) => ({
+      ...options.overrides,
+      ...options.perNode?.(id),
+    }));
     onTestFinished(() => cluster.#end());
     await Promise.all([...members.keys()].map((id) => cluster.startNode(id)));
     return cluster;
@@ -66,7 +73,7 @@ export class TestCluster {
       listen: this.address(id),
       members: options.join === true ? undefined : this.members,
       tickIntervalMs: 50,
-      ...this.overrides,
+      ...this.overrides(id),
     });
     this.#running.set(id, center);
     return center;
