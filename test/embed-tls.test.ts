@@ -119,7 +119,7 @@ describe("a cluster with mutual TLS", () => {
 
   test("serves JSON over HTTPS to those with a certificate, and lets nobody else near its routes", async () => {
     const { files } = identityFiles(temporaryFolder(), authority.issue("node-1"));
-    const { httpAddress } = await embed({ tls: files });
+    const { httpAddress } = await embed({ tls: files, http: { host: "127.0.0.1", port: 0 } });
     const post = (identity: Partial<Identity>): Promise<number | undefined> =>
       new Promise((resolve, reject) => {
         const call = request(
