@@ -14,7 +14,7 @@ import type { CertificateExpiry } from "./embed/certificate-expiry.js";
 import { DiskProbe } from "./embed/disk-probe.js";
 import { EventLoopDelay } from "./embed/event-loop-delay.js";
 import { operatorHandler } from "./embed/operator-http.js";
-import { ConnectDialer } from "./embed/peer-dialer.js";
+import { ConnectDialer, type DialledRpcView } from "./embed/peer-dialer.js";
 import { prometheusText } from "./embed/prometheus.js";
 import { Certificates, requireLoopback, serverTls, type TlsMaterial, type TlsOptions } from "./embed/tls.js";
 import { ConfStateSchema } from "./gen/eraftpb_pb.js";
@@ -103,6 +103,8 @@ export interface EmbedMetricsView {
   readonly node: NodeMetricsView;
   /** Per peer and RPC; its type says which of etcd's names stands for what. */
   readonly transport: TransportMetricsView;
+  /** Calls that were passed on to the leader, and others between nodes that are not raft's. */
+  readonly forwarded: readonly DialledRpcView[];
   /** The log's file and its writer; each batch is one fsync. */
   readonly log: LmdbStorageStats;
   /** How much later than due a timer of this process fired, sampled every 50 ms. */
@@ -256,6 +258,7 @@ async function start<M extends StateMachine>(
   const metrics = (): EmbedMetricsView => ({
     node: node.metrics,
     transport: peers?.transport.metrics() ?? NOTHING_SENT,
+    forwarded: dialer.metrics(),
     log: log.stats(),
     eventLoopDelay: eventLoopDelay.view(),
     certificates: certificates?.expiry,
@@ -272,7 +275,7 @@ async function start<M extends StateMachine>(
   const readiness = new Readiness({ node, probeDisk: () => diskProbe.probe() });
   const mounts = [
     adminRoutes({ node, calls, dialer }),
-    metricsRoutes({ node, calls, version }),
+    metricsRoutes({ node, calls, version, clock }),
     ...(options.routes === undefined ? [] : [options.routes(context)]),
   ];
   const services = serviceNames(mounts);

@@ -4,7 +4,7 @@
 
 export * from "./core/index.js";
 export type { AccessOptions } from "./embed/access.js";
-export { ConnectDialer, type ConnectDialerOptions } from "./embed/peer-dialer.js";
+export { ConnectDialer, type ConnectDialerOptions, type DialledRpcView } from "./embed/peer-dialer.js";
 export { type ClientTls, TlsConfigInvalid, type TlsOptions } from "./embed/tls.js";
 export {
   type EmbedContext,

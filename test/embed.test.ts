@@ -70,9 +70,10 @@ describe("a node by one call", () => {
   test("tells what it counted: the runtime, every peer and RPC, and how late its timers are", async () => {
     const embedded = await embed({ dataDir: temporaryFolder() });
     await say(embedded, "word");
-    const { node, transport, log, eventLoopDelay } = embedded.metrics();
+    const { node, transport, forwarded, log, eventLoopDelay } = embedded.metrics();
     expect(node.counters.proposalsApplied).toBe(1);
     expect(log.batches).toBeGreaterThan(0);
+    expect(forwarded).toEqual([]);
     expect(transport).toEqual({ peers: [], received: [], refusedAtTheDoor: {} });
     expect(eventLoopDelay.counts).toHaveLength(eventLoopDelay.boundsMs.length + 1);
   });

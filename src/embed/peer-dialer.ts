@@ -2,15 +2,22 @@
 // that never left this process from those whose outcome nobody knows.
 
 import type { OutgoingHttpHeaders, SecureClientSessionOptions } from "node:http2";
-import type { Transport } from "@connectrpc/connect";
+import type { Interceptor, Transport } from "@connectrpc/connect";
 import { ConnectError } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
 import type { Clock } from "../node/ports.js";
 import { systemClock } from "../node/system-clock.js";
+import { errorDetail } from "../services/connect-errors.js";
 import type { PeerDialer } from "../services/leader-calls.js";
 import { Http2Session } from "../transport/http2-session.js";
 import { maxRequestBytes, type TransportLimits, transportLimits } from "../transport/limits.js";
-import { classifyFailure, describeError, TransportError } from "../transport/transport-errors.js";
+import {
+  classifyFailure,
+  describeError,
+  type FailureClass,
+  TransportError,
+} from "../transport/transport-errors.js";
+import { RpcMetrics, type RpcMetricsView } from "../transport/transport-metrics.js";
 
 export interface ConnectDialerOptions {
   readonly clock?: Clock | undefined;
@@ -25,9 +32,16 @@ export interface ConnectDialerOptions {
   readonly maxSessions?: number | undefined;
 }
 
+/** Calls of one RPC to one node since it was dialled; a stream of answers has ended here when it has begun. */
+export interface DialledRpcView extends Pick<RpcMetricsView, "calls" | "failures" | "inFlight" | "duration"> {
+  readonly address: string;
+  readonly rpc: string;
+}
+
 interface Dialled {
   readonly session: Http2Session;
   readonly transport: Transport;
+  readonly rpcs: ReadonlyMap<string, RpcMetrics>;
 }
 
 export class ConnectDialer implements PeerDialer {
@@ -54,6 +68,16 @@ export class ConnectDialer implements PeerDialer {
     return dialled.transport;
   }
 
+  /** What was called, by address and RPC; bounded, as the sessions are. */
+  metrics(): readonly DialledRpcView[] {
+    return [...this.#dialled].flatMap(([address, { rpcs }]) =>
+      [...rpcs].map(([rpc, counts]) => {
+        const { calls, failures, inFlight, duration } = counts.view();
+        return { address, rpc, calls, failures, inFlight, duration };
+      }),
+    );
+  }
+
   neverSent(error: unknown): boolean {
     // A bare Connect code is the word of whoever answered, a proxy perhaps; only what was seen here is proof.
     const seenHere = error instanceof ConnectError ? error.cause : error;
@@ -71,16 +95,23 @@ export class ConnectDialer implements PeerDialer {
   }
 
   #open(address: string): Dialled {
-    const { tls } = this.#options;
+    const { tls, clock = systemClock } = this.#options;
     const baseUrl = `${tls === undefined ? "http" : "https"}://${address}`;
     const session = new Http2Session({
       authority: baseUrl,
-      clock: this.#options.clock ?? systemClock,
+      clock,
       random: this.#options.random ?? Math.random,
       limits: this.#limits,
       tls,
     });
     const maxBytes = maxRequestBytes(this.#limits);
+    const rpcs = new Map<string, RpcMetrics>();
+    const count: Interceptor = (next) => (request) => {
+      const { name } = request.method;
+      const counts = rpcs.get(name) ?? new RpcMetrics(clock, classifyAnswer);
+      rpcs.set(name, counts);
+      return counts.measure(() => next(request));
+    };
     const transport = createConnectTransport({
       baseUrl,
       httpVersion: "2",
@@ -97,8 +128,9 @@ export class ConnectDialer implements PeerDialer {
       acceptCompression: [],
       readMaxBytes: maxBytes,
       writeMaxBytes: maxBytes,
+      interceptors: [count],
     });
-    return { session, transport };
+    return { session, transport, rpcs };
   }
 
   #authorized(headers: OutgoingHttpHeaders): OutgoingHttpHeaders {
@@ -119,4 +151,9 @@ export class ConnectDialer implements PeerDialer {
     const closing = session.close().finally(() => this.#closing.delete(closing));
     this.#closing.add(closing);
   }
+}
+
+/** An error that names its reason is the other node's answer, whatever its code may stand for between peers. */
+function classifyAnswer(error: unknown): FailureClass {
+  return errorDetail(error) === undefined ? classifyFailure(error) : "rejected";
 }

@@ -8,6 +8,7 @@ import { PrometheusText } from "../services/prometheus-text.js";
 import type { LmdbStorageStats } from "../storage/lmdb-storage.js";
 import type { PeerMetricsView, ReceivedMetricsView } from "../transport/transport-metrics.js";
 import type { CertificateExpiry } from "./certificate-expiry.js";
+import type { DialledRpcView } from "./peer-dialer.js";
 
 export const METRICS_PREFIX = "raftnode_";
 
@@ -27,6 +28,7 @@ export function prometheusText({ status, metrics, version, more }: PrometheusInp
   writeDisk(text, metrics.node, metrics.log);
   for (const peer of metrics.transport.peers) writePeer(text, peer);
   for (const received of metrics.transport.received) writeReceived(text, received);
+  for (const forwarded of metrics.forwarded) writeForwarded(text, forwarded);
   text.gauge(
     "network_active_peers",
     "Peers to which there is a session.",
@@ -210,6 +212,27 @@ function writeCertificates(text: PrometheusText, { certificateMs, authorityMs }:
   const help = "When the first certificate of the file expires, since the epoch.";
   text.gauge(name, help, certificateMs / 1_000, { file: "certificate" });
   if (authorityMs !== undefined) text.gauge(name, help, authorityMs / 1_000, { file: "authorities" });
+}
+
+function writeForwarded(
+  text: PrometheusText,
+  { address, rpc, calls, failures, inFlight, duration }: DialledRpcView,
+): void {
+  const labels = { To: address, rpc };
+  text.counter("network_forwarded_calls_total", "Calls passed on to another node.", calls, labels);
+  for (const [reason, count] of Object.entries(failures)) {
+    text.counter("network_forwarded_failures_total", "Of them, those that ended badly.", count, {
+      ...labels,
+      reason,
+    });
+  }
+  text.gauge("network_forwarded_inflights_total", "Of them, under way.", inFlight, labels);
+  text.histogram(
+    "network_forwarded_duration_seconds",
+    "From passing a call on to its answer.",
+    duration,
+    labels,
+  );
 }
 
 /** Under the names that every Prometheus client uses. */

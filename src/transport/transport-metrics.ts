@@ -145,17 +145,21 @@ export class RpcMetrics {
   #messages = 0;
   #bytes = 0;
 
-  constructor(private readonly clock: Clock) {}
+  constructor(
+    private readonly clock: Clock,
+    private readonly classify: (error: unknown) => FailureClass = classifyFailure,
+  ) {}
 
   /** Settles as the call does. */
-  async measure(call: () => Promise<void>): Promise<void> {
+  async measure<T>(call: () => Promise<T>): Promise<T> {
     const startedAtMs = this.clock.nowMs();
     this.#inFlight += 1;
     try {
-      await call();
+      const answer = await call();
       this.#duration.record(this.clock.nowMs() - startedAtMs);
+      return answer;
     } catch (error) {
-      addOne(this.#failures, classifyFailure(error));
+      addOne(this.#failures, this.classify(error));
       throw error;
     } finally {
       this.#calls += 1;

@@ -67,7 +67,7 @@ function setUp(options: Partial<LeaderCallsOptions> = {}) {
   const dialer = new ConnectDialer();
   onTestFinished(() => dialer.close());
   const calls = new LeaderCalls({ node, dialer, clock: systemClock, random: () => 0, ...options });
-  return { node, calls };
+  return { node, calls, dialer };
 }
 
 function contextOf(options: { timeoutMs?: number; forwarded?: boolean; signal?: AbortSignal } = {}) {
@@ -375,3 +375,22 @@ function codeOf(reason: string): RaftNodeErrorCode {
   if (code === undefined) throw new Error(`${reason} is no code of RaftNodeError`);
   return code;
 }
+
+test("calls that are passed on are counted by node and RPC, those that fail by class as well", async () => {
+  const other = await otherNode([answers("noSpace")]);
+  const { node, calls, dialer } = setUp();
+  node.leaderAddress = other.address;
+  const forwarded = operation(() => "here");
+  await calls.write(contextOf(), forwarded).catch(() => {});
+  await calls.write(contextOf(), forwarded);
+  const [counted, ...more] = dialer.metrics();
+  expect(more).toEqual([]);
+  expect(counted).toMatchObject({
+    address: other.address,
+    rpc: "Set",
+    calls: 2,
+    failures: { rejected: 1 },
+    inFlight: 0,
+    duration: { count: 1 },
+  });
+});
