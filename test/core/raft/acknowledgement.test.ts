@@ -2,7 +2,7 @@
 // peers. Found by mutants of the core that no scenario noticed.
 
 import { describe, expect, test } from "vitest";
-import { type Message, MessageType, newMessage } from "../../../src/core/index.js";
+import { type Message, MessageType, newMessage, StorageError } from "../../../src/core/index.js";
 import { ack, heartbeatResponse, ofType, rejection } from "../../support/peer-messages.js";
 import { TestNode, type TestNodeOptions } from "../../support/test-node.js";
 
@@ -50,7 +50,7 @@ describe("a peer that a snapshot is on its way to", () => {
     leader.storage.compact(4n);
     receive(leader, heartbeatResponse(leader, 2));
     expect(ofType(receive(leader, rejection(leader, 2, 5n, 0n)), MessageType.MsgSnapshot)).toHaveLength(1);
-    receive(leader, ack(leader, 2, 3n));
+    expect(ofType(receive(leader, ack(leader, 2, 3n)), MessageType.MsgSnapshot), "a second one").toEqual([]);
     expect(leader.progress(2)).toMatchObject({ state: "Snapshot", matched: 3n });
     receive(leader, ack(leader, 2, 4n));
     expect(leader.progress(2)).toMatchObject({ state: "Replicate", matched: 4n });
@@ -70,6 +70,20 @@ describe("a peer that asks for a snapshot", () => {
     expect(leader.progress(2)).toMatchObject({ state: "Snapshot", pendingRequestSnapshot: 5n });
     expect(ofType(receive(leader, ack(leader, 2, 5n)), MessageType.MsgSnapshot)).toEqual([]);
     expect(leader.progress(2)).toMatchObject({ state: "Replicate", pendingRequestSnapshot: 0n });
+  });
+
+  test("is given it as soon as there is one, even if a late acknowledgement makes it look healthy meanwhile", () => {
+    const leader = leaderOf([1n, 2n, 3n]);
+    const makeSnapshot = leader.storage.snapshot.bind(leader.storage);
+    leader.storage.snapshot = () => {
+      throw new StorageError("snapshotTemporarilyUnavailable");
+    };
+    receive(leader, request(leader));
+    receive(leader, ack(leader, 2, 6n));
+    expect(leader.progress(2)).toMatchObject({ state: "Replicate", matched: 6n, pendingRequestSnapshot: 5n });
+    leader.storage.snapshot = makeSnapshot;
+    const sent = receive(leader, heartbeatResponse(leader, 2));
+    expect(ofType(sent, MessageType.MsgSnapshot)).toMatchObject([{ to: 2n }]);
   });
 
   test("counts for what its log proves to hold, and so lets the leader commit", () => {

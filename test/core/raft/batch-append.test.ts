@@ -40,6 +40,43 @@ describe("batched appends", () => {
     expect(summary(leader.takeMessages())).toEqual(["2: 1+1", "3: 1+1", "2: 2+1", "3: 2+1"]);
   });
 
+  test("join nothing that was made before it was switched on", () => {
+    const leader = leaderOfThree();
+    leader.act((raw) => raw.setBatchAppend(false));
+    propose(leader, 1);
+    leader.act((raw) => raw.setBatchAppend(true));
+    propose(leader, 2);
+    expect(summary(leader.takeMessages())).toEqual(["2: 1+1", "3: 1+1", "2: 2+2", "3: 2+2"]);
+  });
+
+  test("that join an append without entries make it a message of the window", () => {
+    const leader = leaderOfThree();
+    propose(leader, 1);
+    leader.takeMessages();
+    // Committed by the other peer, which tells peer 2 so in an append without entries.
+    leader.step(newMessage(MessageType.MsgAppendResponse, 1n, { from: 3n, term: 1n, index: 2n }));
+    expect(leader.raft.log.committed).toBe(2n);
+    propose(leader, 1);
+    expect(leader.progress(2).inflights.count).toBe(2);
+    expect(summary(leader.takeMessages())).toEqual(["2: 2+1", "3: 2+1"]);
+    leader.step(newMessage(MessageType.MsgAppendResponse, 1n, { from: 2n, term: 1n, index: 2n }));
+    expect(leader.progress(2).inflights.count).toBe(1);
+  });
+
+  test("do not keep a peer whose window is free again from getting all that fits into it", () => {
+    const leader = leaderOfThree({ maxSizePerMsg: 50, maxInflightMsgs: 2, skipBcastCommit: true });
+    propose(leader, 10);
+    expect(summary(leader.takeMessages()).filter((line) => line.startsWith("2"))).toEqual([
+      "2: 1+3",
+      "2: 4+1",
+    ]);
+    const { term } = leader.raft;
+    // Answered while the window is full, by an append without entries.
+    leader.step(newMessage(MessageType.MsgHeartbeatResponse, 1n, { from: 2n, term }));
+    leader.step(newMessage(MessageType.MsgAppendResponse, 1n, { from: 2n, term, index: 5n }));
+    expect(summary(leader.takeMessages())).toEqual(["2: 5+3", "2: 8+3"]);
+  });
+
   test("start a new message when what is to be sent does not follow on the last one", () => {
     const leader = leaderOfThree();
     propose(leader, 3);

@@ -2,10 +2,13 @@
 // lets one membership change through at a time.
 
 import { describe, expect, test } from "vitest";
-import { EntryType } from "../../../src/core/index.js";
-import { change } from "../../support/conf-changes.js";
+import { encodeConfChange } from "../../../src/core/confchange/conf-change.js";
+import { EntryType, MessageType, newMessage, newNormalEntry } from "../../../src/core/index.js";
+import { newEntry } from "../../../src/core/messages.js";
+import { change, leaveJoint } from "../../support/conf-changes.js";
 import { Network } from "../../support/network.js";
-import { TestNode } from "../../support/test-node.js";
+import { ack } from "../../support/peer-messages.js";
+import { bytes, TestNode, text } from "../../support/test-node.js";
 
 /** Voters 1 to `size`, of which only `alive` run. */
 function groupOf(size: number, alive: readonly number[]): Network {
@@ -57,6 +60,18 @@ describe("a proposal", () => {
   );
 });
 
+test("a proposal of nothing is taken, and nothing comes of it, even while proposals are refused", () => {
+  const leader = new TestNode(1n, { voters: [1n, 2n] }).forceLeader();
+  leader.step(ack(leader, 2, 1n));
+  leader.takeMessages();
+  expect(leader.act((raw) => raw.proposeBatch([]))).toEqual({ accepted: true });
+  leader.act((raw) => raw.transferLeader(2n));
+  leader.takeMessages();
+  expect(leader.act((raw) => raw.proposeBatch([]))).toEqual({ accepted: true });
+  expect(leader.takeMessages()).toEqual([]);
+  expect(leader.raft.log.lastIndex()).toBe(1n);
+});
+
 describe("a membership change", () => {
   /** A leader that cannot make progress: the other voter is silent. */
   const stuckLeader = (logTerms: readonly bigint[] = []) =>
@@ -89,6 +104,35 @@ describe("a membership change", () => {
     expect(lastEntryOf(leader)?.data).toHaveLength(0);
     expect(pendingIndexOf(leader)).toBe(pending);
     expect(leader.trace.at(-1)).toMatchObject({ type: "confChangeRefused", index: 3n });
+  });
+
+  test("may come between commands in one proposal, and pends at its own place", () => {
+    const leader = stuckLeader();
+    const { entryType, data } = encodeConfChange(change("v3"));
+    const entries = [
+      newNormalEntry(0n, 0n, bytes("before")),
+      newEntry(entryType, 0n, 0n, data, bytes("why")),
+      newNormalEntry(0n, 0n, bytes("after")),
+    ];
+    const message = newMessage(MessageType.MsgPropose, 1n, { from: 2n, entries });
+    expect(leader.step(message)).toMatchObject({ accepted: true, appended: { index: 4n } });
+    const appended = leader.raft.log.unstable.entries.map((entry) => [entry.index, text(entry.data)]);
+    expect(appended.slice(1)).toEqual([
+      [2n, "before"],
+      [3n, text(data)],
+      [4n, "after"],
+    ]);
+    expect(pendingIndexOf(leader)).toBe(3n);
+  });
+
+  test("that leaves no joint configuration is refused with that reason", () => {
+    const leader = stuckLeader();
+    leader.proposeConfChange(leaveJoint());
+    expect(lastEntryOf(leader)).toMatchObject({ entryType: EntryType.EntryNormal });
+    expect(leader.trace.at(-1)).toMatchObject({
+      type: "confChangeRefused",
+      because: expect.stringContaining("no joint configuration"),
+    });
   });
 
   test.each([

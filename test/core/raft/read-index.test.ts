@@ -7,6 +7,7 @@ import {
   type Entry,
   type Message,
   MessageType,
+  newMessage,
   newNormalEntry,
 } from "../../../src/core/index.js";
 import { Network } from "../../support/network.js";
@@ -172,6 +173,13 @@ describe("a read that comes before its time", () => {
     expect(answersAt(network, 1)).toEqual([{ context: "again", index: 4n }]);
   });
 
+  test("of a follower that leads when its question comes back to it is answered on the spot", () => {
+    const network = ledByOne(3);
+    const returned = newMessage(MessageType.MsgReadIndex, 1n, { from: 1n, entries: [asked("a")] });
+    network.send(returned);
+    expect(answersAt(network, 1)).toEqual([{ context: "a", index: 1n }]);
+  });
+
   test("waits in a limited queue only", () => {
     const leader = new TestNode(1n, { voters: [1n, 2n], config: { maxPendingReads: 2 } }).forceLeader();
     const outcomes = ["a", "b", "c"].map((context) => leader.act((raw) => raw.readIndex(bytes(context))));
@@ -281,6 +289,7 @@ describe("the answer to a follower's read", () => {
     read(network, 2, "d");
     expect(answersAt(network, 2)).toEqual([{ context: "d", index: 3n }]);
     expect(network.node(2).raft.log.committed).toBe(3n);
+    expect(network.node(2).trace).toContainEqual({ type: "committed", index: 3n });
     expect(network.node(2).committedData()).toEqual(["a", "b"]);
   });
 
@@ -292,4 +301,17 @@ describe("the answer to a follower's read", () => {
     expect(follower.raft.log.committed).toBe(0n);
     expect(follower.readStates).toMatchObject([{ index: 3n }]);
   });
+
+  test.each([{ entries: [] }, { entries: [asked("a"), asked("b")] }])(
+    "names one read: one with $entries.length of them is ignored",
+    ({ entries }) => {
+      const follower = new TestNode(2n, { voters: [1n, 2n], logTerms: [1n], term: 1n });
+      const fields = { index: 1n, entries };
+      follower.step(fromPeer(follower, 1, MessageType.MsgReadIndexResp, fields));
+      follower.settle();
+      expect(follower.readStates).toEqual([]);
+      expect(follower.raft.log.committed).toBe(0n);
+      expect(follower.trace.at(-1)).toMatchObject({ type: "messageIgnored", reason: "malformed" });
+    },
+  );
 });

@@ -4,7 +4,7 @@
 import { describe, expect, test } from "vitest";
 import { type Message, MessageType, newMessage } from "../../../src/core/index.js";
 import { Network } from "../../support/network.js";
-import type { TestNode } from "../../support/test-node.js";
+import { snapshotOf, type TestNode } from "../../support/test-node.js";
 
 interface Group {
   readonly network: Network;
@@ -125,6 +125,27 @@ describe("a request for a snapshot", () => {
   });
 });
 
+describe("a request is refused", () => {
+  const REFUSED = { accepted: false, reason: "requestSnapshotDropped" };
+
+  test("while another is under way, whose answer will do", () => {
+    const { asker } = groupOfThree();
+    ask(asker);
+    expect(asker.act((raw) => raw.requestSnapshot())).toEqual(REFUSED);
+    expect(asker.takeMessages()).toEqual([]);
+  });
+
+  test("while a snapshot waits to be installed", () => {
+    const { asker } = groupOfThree();
+    const snapshot = snapshotOf(7n, 1n, [1n, 2n, 3n]);
+    asker.step(newMessage(MessageType.MsgSnapshot, 2n, { from: 1n, term: 1n, snapshot }));
+    expect(asker.raft.log.unstable.snapshot).toBeDefined();
+    expect(asker.act((raw) => raw.requestSnapshot())).toEqual(REFUSED);
+    asker.takeMessages();
+    expect(asker.act((raw) => raw.requestSnapshot())).toEqual({ accepted: true });
+  });
+});
+
 describe("a request that is not served", () => {
   test("is kept by a follower that hears from its leader again", () => {
     const { leader, asker } = groupOfThree();
@@ -161,6 +182,15 @@ describe("a request that is not served", () => {
     expect(asker.raft.pendingRequestSnapshot).toBe(0n);
     asker.step(newMessage(MessageType.MsgHeartbeat, 2n, { from: 3n, term: 9n }));
     expect(asker.takeMessages().map(({ msgType }) => msgType)).toEqual([MessageType.MsgHeartbeatResponse]);
+  });
+
+  test("is kept by a follower that forgets its leader: the term is the same, so the leader will be too", () => {
+    const { asker } = groupOfThree();
+    const request = ask(asker);
+    asker.act((raw) => raw.forgetLeader());
+    expect(asker.raft.pendingRequestSnapshot).toBe(5n);
+    asker.step(newMessage(MessageType.MsgAppend, 2n, { from: 1n, term: 1n, index: 5n, logTerm: 1n }));
+    expect(asker.takeMessages()).toEqual([request]);
   });
 
   test("is kept by a pre-candidate, who has given nothing up yet", () => {
