@@ -1,5 +1,5 @@
 // `npm run simulate`: builds the simulator and runs it; with `--mutants [NAME]`, once for each known bug that is put
-// back, until a seed has found it.
+// back, until a seed has found it, at most `--seeds` seeds and `--minutes` minutes for each. Prints a table of them.
 
 import { spawn } from "node:child_process";
 import { rmSync } from "node:fs";
@@ -8,6 +8,8 @@ import { bundleSimulator } from "./simulator-bundle.mjs";
 
 const MUTANT_SEEDS = 500;
 const MUTANT_MINUTES = 30;
+/** A seed takes a few seconds; one that takes so long will never end. */
+const SILENCE_MS = 120_000;
 const args = process.argv.slice(2);
 
 async function withBundle(mutant, run) {
@@ -21,47 +23,69 @@ async function withBundle(mutant, run) {
 }
 
 /** In a process of its own: a bug may well make it spin for ever. */
-function hunt(url) {
+function hunt(url, { seeds, minutes }) {
   const start =
     `const { main } = await import(${JSON.stringify(url)});` +
-    `process.exitCode = await main(["--seeds", "${MUTANT_SEEDS}", "--first", "--quiet", "--tail", "0"]);`;
+    `process.exitCode = await main(["--seeds", "${seeds}", "--first", "--tail", "0"]);`;
   const child = spawn(process.execPath, ["--input-type=module", "--eval", start], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   let output = "";
+  let isSpinning = false;
+  const spins = () => {
+    isSpinning = true;
+    child.kill("SIGKILL");
+  };
+  let silence = setTimeout(spins, SILENCE_MS);
   child.stdout.on("data", (chunk) => {
     output += chunk;
+    clearTimeout(silence);
+    silence = setTimeout(spins, SILENCE_MS);
   });
-  const timeout = setTimeout(() => child.kill("SIGKILL"), MUTANT_MINUTES * 60_000);
+  const timeout = setTimeout(() => child.kill("SIGKILL"), minutes * 60_000);
   return new Promise((resolve) => {
-    child.on("close", () => {
+    child.on("close", (status) => {
       clearTimeout(timeout);
+      clearTimeout(silence);
       const seed = /^seed (\d+): FAILED/m.exec(output)?.[1];
-      const invariant = /^violated: ([^:]+)/m.exec(output)?.[1];
-      resolve(seed === undefined ? undefined : { seeds: Number(seed), invariant });
+      const tried = [...output.matchAll(/^seed \d+: ok/gm)].length;
+      const crashed = status !== 0 && status !== null;
+      if (seed !== undefined) resolve({ seeds: Number(seed), by: /^violated: ([^:\n]+)/m.exec(output)?.[1] });
+      else if (isSpinning) resolve({ seeds: tried + 1, by: "it never ends" });
+      else if (crashed) resolve({ seeds: tried + 1, by: "the process ended" });
+      else resolve({ seeds: tried, by: undefined });
     });
   });
 }
 
-async function huntAll(mutants) {
+async function huntAll(mutants, limits) {
   let missed = 0;
+  console.log("| known bug | seeds | found by |\n| --- | ---: | --- |");
   for (const mutant of mutants) {
-    const found = await withBundle(mutant, hunt);
-    if (found === undefined) missed += 1;
-    const result =
-      found === undefined
-        ? `NOT FOUND in ${MUTANT_SEEDS} seeds`
-        : `seed ${found.seeds}, by ${found.invariant}`;
-    console.log(`${mutant.name}: ${result}`);
+    const { seeds, by } = await withBundle(mutant, (url) => hunt(url, limits));
+    if (by === undefined) missed += 1;
+    console.log(`| ${mutant.name} | ${seeds} | ${by ?? "NOT FOUND"} |`);
   }
   console.log(`${mutants.length - missed} of ${mutants.length} known bugs were found`);
   return missed === 0 ? 0 : 1;
 }
 
+/** @returns {number} the number after this word among the arguments, which loses both. */
+function takeNumber(word, otherwise) {
+  const at = args.indexOf(word);
+  return at < 0 ? otherwise : Number(args.splice(at, 2)[1]);
+}
+
 process.exitCode = await withBundle(undefined, async (url) => {
   const { main, MUTANTS } = await import(url);
-  const at = args.indexOf("--mutants");
-  if (at < 0) return main(args);
-  const name = args[at + 1];
-  return huntAll(MUTANTS.filter((mutant) => name === undefined || mutant.name.includes(name)));
+  if (!args.includes("--mutants")) return main(args);
+  const limits = {
+    seeds: takeNumber("--seeds", MUTANT_SEEDS),
+    minutes: takeNumber("--minutes", MUTANT_MINUTES),
+  };
+  const name = args[args.indexOf("--mutants") + 1];
+  return huntAll(
+    MUTANTS.filter((mutant) => name === undefined || mutant.name.includes(name)),
+    limits,
+  );
 });

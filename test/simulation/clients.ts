@@ -4,11 +4,12 @@ import { create } from "@bufbuild/protobuf";
 import { SessionProblem } from "../../src/gen/records_pb.js";
 import { type WriteId, WriteIdSchema } from "../../src/gen/service_pb.js";
 import { RaftNodeError, type RaftNodeErrorCode } from "../../src/node/errors.js";
-import { decodeResult, encodeDelete, encodeSet } from "../../src/placement/kv/kv-command.js";
+import { decodeResult } from "../../src/placement/kv/kv-command.js";
 import type { Host, Up } from "./host.js";
 import type { HistoryCall, Operation } from "./linearizability.js";
 import type { Observation } from "./observation.js";
 import type { Random } from "./random.js";
+import { type Held, pairOfKeys, type Register, singleKey, TornTransaction } from "./registers.js";
 import type { Scheduler } from "./scheduler.js";
 import type { Swarm } from "./swarm.js";
 import type { Trace } from "./trace.js";
@@ -81,13 +82,15 @@ type Answer<T> =
   /** Nobody knows what became of it. */
   | { readonly kind: "lost" };
 
-interface Known {
-  readonly value: string | undefined;
-  readonly modRevision: bigint;
+/** All that the clients of a seed work on. */
+export function registersOf({ keys, transactions }: Swarm): readonly Register[] {
+  const single = Array.from({ length: keys }, (_, at) => singleKey(`key-${at}`));
+  return transactions ? [...single, pairOfKeys("pair")] : single;
 }
 
 export class Client {
-  readonly #known = new Map<string, Known>();
+  readonly #registers: readonly Register[];
+  readonly #known = new Map<string, Held>();
   readonly #clientId: Uint8Array;
   #leader: bigint | undefined;
   #writes = 0;
@@ -102,6 +105,7 @@ export class Client {
     private readonly history: History,
     private readonly random: Random,
   ) {
+    this.#registers = registersOf(world.swarm);
     this.#clientId = Uint8Array.from({ length: 16 }, () => random.int(0, 256));
   }
 
@@ -119,15 +123,15 @@ export class Client {
   }
 
   async callOnce(): Promise<boolean> {
-    const key = `key-${this.random.int(0, this.world.swarm.keys)}`;
+    const register = this.random.pick(this.#registers);
     const draw = this.random.float();
-    if (draw < 0.4) return this.read(key, this.random.chance(0.5));
-    const known = this.#known.get(key);
-    if (draw < 0.75 || known === undefined) return this.write(key, this.random.chance(0.15));
-    return this.write(key, this.random.chance(0.1), known);
+    if (draw < 0.4) return this.read(register, this.random.chance(0.5));
+    const known = this.#known.get(register.name);
+    if (draw < 0.75 || known === undefined) return this.write(register, this.random.chance(0.15));
+    return this.write(register, this.random.chance(0.1), known);
   }
 
-  async read(key: string, lease: boolean): Promise<boolean> {
+  async read(register: Register, lease: boolean): Promise<boolean> {
     const { scheduler, observe } = this.world;
     for (let attempt = 0; attempt < 3; attempt += 1) {
       const begun = this.history.point();
@@ -138,37 +142,33 @@ export class Client {
         await node.readIndex({ deadlineMs: this.random.between(200, 2_500), lease });
         const { revision } = machine;
         observe({ type: "read", run, revision, floor });
-        const record = machine.get(key);
-        return { record, revision };
+        return { held: register.read((key) => machine.get(key)), revision };
       });
       if (answer.kind !== "answered") {
         this.history.count(answer.kind === "refused" ? `read ${answer.code}` : "read lost");
         await scheduler.sleep(this.random.between(5, 100));
         continue;
       }
-      const { record, revision } = answer.value;
-      const saw = record && Buffer.from(record.value).toString();
-      this.#note(key, { value: saw, modRevision: record?.modRevision ?? 0n }, revision);
-      this.#remember(key, { kind: "read", saw }, begun, true);
+      const { held, revision } = answer.value;
+      this.#note(register.name, held, revision);
+      this.#remember(register.name, { kind: "read", saw: held.value }, begun, true);
       return true;
     }
     return false;
   }
 
   /** With `expected`: compare-and-set. */
-  async write(key: string, deletes: boolean, expected?: Known): Promise<boolean> {
+  async write(register: Register, deletes: boolean, expected?: Held): Promise<boolean> {
     const { scheduler, swarm } = this.world;
     this.#writes += 1;
     const sequence = BigInt(this.#writes);
     const value = deletes ? undefined : `${this.name}-${sequence}`;
     const inSession = swarm.sessions && this.random.chance(0.7);
     const writeId = inSession ? this.#writeId(sequence) : undefined;
-    const options = { writeId, ifModRevision: expected?.modRevision };
-    const data =
-      value === undefined ? encodeDelete(key, options) : encodeSet(key, Buffer.from(value), options);
+    const data = register.encode({ value, writeId, ifModRevision: expected?.modRevision });
     const begun = this.history.point();
     const operation = operationOf(value, expected, undefined);
-    this.history.begin(key, { operation, begun, ended: undefined, who: this.name });
+    this.history.begin(register.name, { operation, begun, ended: undefined, who: this.name });
     let mayBeApplied = false;
     for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
       const host = this.#choose();
@@ -180,7 +180,14 @@ export class Client {
         return applied;
       });
       if (answer.kind === "answered") {
-        return this.#finish(key, value, expected, begun, answer.value.result, mayBeApplied && !inSession);
+        return this.#finish(
+          register,
+          value,
+          expected,
+          begun,
+          answer.value.result,
+          mayBeApplied && !inSession,
+        );
       }
       if (answer.kind === "refused" && CERTAIN.has(answer.code)) {
         this.history.count(answer.code);
@@ -194,14 +201,14 @@ export class Client {
       await scheduler.sleep(this.random.between(5, 150));
     }
     this.history.end(this.name);
-    if (mayBeApplied) this.#remember(key, operation, begun, false);
+    if (mayBeApplied) this.#remember(register.name, operation, begun, false);
     return false;
   }
 
   #finish(
-    key: string,
+    register: Register,
     value: string | undefined,
-    expected: Known | undefined,
+    expected: Held | undefined,
     begun: number,
     encoded: Uint8Array,
     ambiguous: boolean,
@@ -209,17 +216,19 @@ export class Client {
     this.history.end(this.name);
     const result = decodeResult(encoded);
     if (result.rejected !== "") this.world.violated("commands make sense", result.rejected);
+    const { name } = register;
     if (ambiguous || result.sessionProblem !== SessionProblem.NONE) {
       this.history.count("session problem");
-      this.#remember(key, operationOf(value, expected, undefined), begun, false);
+      this.#remember(name, operationOf(value, expected, undefined), begun, false);
       return false;
     }
+    const { refused, modRevision, found } = register.outcomeOf(result);
     if (result.revision > this.history.acknowledgedRevision)
       this.history.acknowledgedRevision = result.revision;
-    this.#remember(key, operationOf(value, expected, !result.refused), begun, true);
-    if (!result.refused)
-      this.#note(key, { value, modRevision: value === undefined ? 0n : result.modRevision }, result.revision);
-    else this.#known.delete(key);
+    if (found !== undefined) this.#remember(name, { kind: "read", saw: found.value }, begun, true);
+    else this.#remember(name, operationOf(value, expected, !refused), begun, true);
+    if (refused) this.#known.delete(name);
+    else this.#note(name, { value, modRevision: value === undefined ? 0n : modRevision }, result.revision);
     return true;
   }
 
@@ -247,7 +256,7 @@ export class Client {
     });
   }
 
-  #note(key: string, known: Known, revision: bigint): void {
+  #note(key: string, known: Held, revision: bigint): void {
     this.#known.set(key, known);
     if (revision > this.#knownRevision) this.#knownRevision = revision;
   }
@@ -291,6 +300,8 @@ export class Client {
           (error: unknown) => {
             if (error instanceof RaftNodeError) {
               answer({ kind: "refused", code: error.code, leaderHint: error.leaderHint });
+            } else if (error instanceof TornTransaction) {
+              this.world.violated("transactions are whole", error.message);
             } else if (host.disk.hasFailed) {
               answer({ kind: "lost" });
             } else {
@@ -306,7 +317,7 @@ export class Client {
 
 function operationOf(
   value: string | undefined,
-  expected: Known | undefined,
+  expected: Held | undefined,
   succeeded: boolean | undefined,
 ): Operation {
   if (expected === undefined) return { kind: "write", value };

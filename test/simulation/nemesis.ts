@@ -151,15 +151,18 @@ export class Nemesis {
           host.disk.health.hanging = false;
         }, 8_000);
       case "fullDisk":
-        host.disk.health.freeBytes = this.random.pick([DISK_FULL_BYTES, DISK_EXHAUSTED_BYTES]);
-        trace.add("nemesis", `disk of ${host.id} is full`);
-        return this.#later(() => {
+        host.disk.health.freeBytes = this.random.pick([DISK_FULL_BYTES, DISK_EXHAUSTED_BYTES, 0]);
+        trace.add("nemesis", `disk of ${host.id} has ${host.disk.health.freeBytes} bytes left`);
+        this.#later(() => {
           host.disk.health.freeBytes = PLENTY_BYTES;
         }, 4_000);
+        // Without any space writes fail, and the process ends.
+        return this.#restartLater(host);
       case "damagedDisk":
         if (!this.#mayLose(host)) return false;
+        host.damaged = this.random.chance(0.4) && host.disk.tear();
         host.crash("killed");
-        host.damaged = host.disk.damage();
+        host.damaged ||= host.disk.damage();
         return this.#restartLater(host);
       case "lostDisk":
         if (!this.#mayLose(host)) return false;
@@ -169,6 +172,10 @@ export class Nemesis {
       case "lostState":
         host.crash("its state is gone");
         host.disk.stores.clear();
+        return this.#restartLater(host);
+      case "oldState":
+        if (host.disk.restoreStores()) host.crash("its state is put back to an older one");
+        else host.disk.copyStores();
         return this.#restartLater(host);
       case "transfer":
         operator.transfer();

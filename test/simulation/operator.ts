@@ -49,6 +49,8 @@ export class Operator {
     const leader = this.leader();
     const membership = leader?.up?.node.membership;
     if (leader === undefined || membership === undefined || isJoint(membership)) return;
+    // It leads by the snapshot that its state machine is still taking in.
+    if (membership.voters.length === 0) return;
     const change = this.#drawChange(membership);
     if (change !== undefined) this.#submit(leader, change, this.random.chance(0.2));
   }
@@ -73,6 +75,7 @@ export class Operator {
     const leader = this.leader();
     const membership = leader?.up?.node.membership;
     if (leader === undefined || membership === undefined || isJoint(membership)) return false;
+    if (membership.voters.length === 0) return false;
     const lost = this.world.hosts().filter(({ id, state }) => state === "lost" && isMember(membership, id));
     const gone = memberIds(membership).filter((id) => !this.world.hosts().some((host) => host.id === id));
     const first = lost[0]?.id ?? gone[0];

@@ -3,8 +3,9 @@
 
 import { rmSync } from "node:fs";
 import { pathToFileURL } from "node:url";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { bundleSimulator } from "../../scripts/simulator-bundle.mjs";
+import type { main } from "./main.js";
 import { MUTANTS } from "./mutants.js";
 import type { Outcome, simulate } from "./simulation.js";
 
@@ -12,9 +13,14 @@ import type { Outcome, simulate } from "./simulation.js";
 const SEEDS = [1, 3, 4, 5, 8, 10, 15, 18, 22, 24, 30, 50, 57, /* gap */ 32, 34, 3056];
 const TIMEOUT_MS = 120_000;
 
+interface Simulator {
+  readonly simulate: typeof simulate;
+  readonly main: typeof main;
+}
+
 const bundles: string[] = [];
 
-async function simulator(name: string, mutant?: (typeof MUTANTS)[number]): Promise<typeof simulate> {
+async function simulator(name: string, mutant?: (typeof MUTANTS)[number]): Promise<Simulator> {
   const outfile = `simulator-test-${process.pid}-${name}.mjs`;
   const path = await bundleSimulator({
     entry: "main.ts",
@@ -22,8 +28,8 @@ async function simulator(name: string, mutant?: (typeof MUTANTS)[number]): Promi
     ...(mutant === undefined ? {} : { mutant }),
   });
   bundles.push(path);
-  const bundle: { readonly simulate: typeof simulate } = await import(pathToFileURL(path).href);
-  return bundle.simulate;
+  const bundle: Simulator = await import(pathToFileURL(path).href);
+  return bundle;
 }
 
 function story({ seed, violation, tail }: Outcome): string {
@@ -38,7 +44,7 @@ describe("a simulated group", () => {
   let run: typeof simulate;
 
   beforeAll(async () => {
-    run = await simulator("plain");
+    run = (await simulator("plain")).simulate;
   });
 
   test.each(SEEDS)(
@@ -73,10 +79,38 @@ describe("a bug that is put back", () => {
     async (name) => {
       const mutant = MUTANTS.find((known) => known.name === name);
       expect(mutant).toBeDefined();
-      const run = await simulator(name.replaceAll(" ", "-"), mutant);
+      const run = (await simulator(name.replaceAll(" ", "-"), mutant)).simulate;
       let found: Outcome | undefined;
       for (let seed = 1; seed <= 10 && found?.violation === undefined; seed += 1) found = await run(seed);
       expect(found?.violation).toBeDefined();
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
+    "is told with the last events, and with the command that replays it to the same end",
+    async () => {
+      const mutant = MUTANTS.find(({ name }) => name === "acknowledgement before the disk");
+      const command = (await simulator("told", mutant)).main;
+      const said = vi.spyOn(console, "log").mockImplementation(() => {});
+      const linesOf = async (args: readonly string[]): Promise<string> => {
+        said.mockClear();
+        expect(await command(args)).toBe(1);
+        return said.mock.calls.map(([line]) => String(line)).join("\n");
+      };
+      try {
+        const told = await linesOf(["--seeds", "10", "--first", "--quiet", "--tail", "30"]);
+        const replay = /^replay: npm run simulate -- (--seed \d+)$/m.exec(told)?.[1] ?? "";
+        expect(told).toMatch(/^violated: durability of what was acknowledged: /m);
+        const events = told.split("\n").filter((line) => /^ +\d+\.\d{3} {2}\S+ +\S/.test(line));
+        expect(events).toHaveLength(30);
+        expect(events.filter((line) => line.includes("VIOLATED"))).not.toHaveLength(0);
+        const again = await linesOf([...replay.split(" "), "--tail", "30"]);
+        const withoutTimes = (lines: string): string => lines.slice(0, lines.indexOf("replay: "));
+        expect(withoutTimes(again)).toBe(withoutTimes(told));
+      } finally {
+        said.mockRestore();
+      }
     },
     TIMEOUT_MS,
   );

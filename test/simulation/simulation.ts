@@ -1,7 +1,7 @@
 // One seed from beginning to end: a group is born, suffers, is healed, and must then converge and serve.
 
 import { isJoint, isMember, memberIds } from "../../src/node/membership.js";
-import { Client, History } from "./clients.js";
+import { Client, History, registersOf } from "./clients.js";
 import { unmountAll } from "./disk/disk.js";
 import { addressOf, bornWith, Host } from "./host.js";
 import { INVARIANTS } from "./invariants/all.js";
@@ -102,10 +102,17 @@ class Simulation {
     for (const _ of ids) this.#addHost(ids);
     for (const client of this.#clients) void client.work();
     void this.#nemesis.work();
-    await this.#runUntil(safetyMs);
-    this.#trace.add("nemesis", "stops; everything is mended");
-    this.#nemesis.stop();
-    await this.#converge();
+    process.on("unhandledRejection", this.#thrown);
+    try {
+      await this.#runUntil(safetyMs);
+      if (this.#violation === undefined) {
+        this.#trace.add("nemesis", "stops; everything is mended");
+        this.#nemesis.stop();
+        await this.#converge();
+      }
+    } finally {
+      process.off("unhandledRejection", this.#thrown);
+    }
     if (this.#violation === undefined) this.#judgeHistory();
   }
 
@@ -148,7 +155,11 @@ class Simulation {
   async #runUntil(endMs: number, isDone: () => boolean = () => false): Promise<boolean> {
     while (this.#violation === undefined) {
       this.#trace.at(this.#scheduler.nowMs);
-      if (!(await this.#scheduler.step(endMs))) return false;
+      try {
+        if (!(await this.#scheduler.step(endMs))) return false;
+      } catch (error) {
+        this.#thrown(error);
+      }
       const { current } = this.#scheduler;
       if (current !== undefined) {
         for (const host of this.#hosts) if (host.process === current) host.inspect();
@@ -192,20 +203,20 @@ class Simulation {
   async #serveEverything(endMs: number): Promise<void> {
     const client = this.#lastClient;
     let finished = 0;
-    const keys = Array.from({ length: this.#swarm.keys }, (_, at) => `key-${at}`);
+    const registers = registersOf(this.#swarm);
     const work = async (): Promise<void> => {
-      for (const key of keys) {
-        while (!(await client.write(key, false))) await this.#scheduler.sleep(50);
-        while (!(await client.read(key, false))) await this.#scheduler.sleep(50);
+      for (const register of registers) {
+        while (!(await client.write(register, false))) await this.#scheduler.sleep(50);
+        while (!(await client.read(register, false))) await this.#scheduler.sleep(50);
         finished += 1;
       }
     };
     void work();
-    const served = await this.#runUntil(endMs, () => finished === keys.length);
+    const served = await this.#runUntil(endMs, () => finished === registers.length);
     if (!served && this.#violation === undefined) {
       this.#violated(
         "liveness",
-        `the group agrees, but served only ${finished} of ${keys.length} keys\n${this.#report()}`,
+        `the group agrees, but served only ${finished} of ${registers.length} registers\n${this.#report()}`,
       );
     }
   }
@@ -267,6 +278,13 @@ class Simulation {
     this.#violation ??= { invariant, what };
     this.#trace.add("VIOLATED", `${invariant}: ${what}`);
   }
+
+  readonly #thrown = (error: unknown): void => {
+    this.#violated(
+      "nothing is thrown that nobody catches",
+      error instanceof Error ? (error.stack ?? error.message) : String(error),
+    );
+  };
 
   #report(): string {
     const lines = this.#hosts.map(({ id, state, up }) => {

@@ -24,6 +24,7 @@ export const FAULTS = [
   "damagedDisk",
   "lostDisk",
   "lostState",
+  "oldState",
   "transfer",
   "membership",
   "requestSnapshot",
@@ -52,6 +53,8 @@ export interface Swarm {
   readonly keys: number;
   readonly thinkMs: number;
   readonly sessions: boolean;
+  /** Some calls are transactions over two keys. */
+  readonly transactions: boolean;
   readonly tickIntervalMs: number;
   readonly electionTick: number;
   readonly leaseReads: boolean;
@@ -70,8 +73,9 @@ export function drawSwarm(random: Random): Swarm {
   const hasTheme = random.chance(0.4);
   const faults = new Set(hasTheme ? random.pick(THEMES) : FAULTS.filter(() => random.chance(density)));
   // A state that is lost is rebuilt only where snapshots are always made, and not while space is short.
-  const keepsSnapshots = faults.has("lostState") || random.chance(0.4);
-  if (faults.has("lostState")) faults.delete("fullDisk");
+  const losesState = faults.has("lostState") || faults.has("oldState");
+  const keepsSnapshots = losesState || random.chance(0.4);
+  if (losesState) faults.delete("fullDisk");
   const checkQuorum = random.chance(0.8);
   const leaseReads = checkQuorum && random.chance(0.4);
   // A clock that stops keeps its lease for ever: that is outside of what leases promise.
@@ -110,6 +114,7 @@ export function drawSwarm(random: Random): Swarm {
       keepEntries: random.pick([0, 2, Math.floor(afterEntries / 2)]),
       snapshots: keepsSnapshots ? "always" : "onDemand",
     },
+    transactions: random.chance(0.5),
     limits: {
       maxReadysInFlight: random.pick([1, 2, 5, 128]),
       maxApplyBatchEntries: random.pick([1, 3, 1_024]),

@@ -1,5 +1,6 @@
 // The disk of one machine: what is on it survives its processes. A write is on its way for a while; if the process dies
-// or the write fails meanwhile, chance decides whether it is there afterwards, but it is there whole or not at all.
+// or the write fails meanwhile, chance decides whether it is there afterwards, but it is there whole or not at all, as
+// LMDB sees to; only a disk that lies to LMDB leaves a batch torn, which must be refused.
 
 import type { Snapshot } from "../../../src/gen/eraftpb_pb.js";
 import type { Random } from "../random.js";
@@ -63,7 +64,9 @@ export class Disk {
   };
   /** A write has failed, or never ended: the process that asked for it may stop working. */
   hasFailed = false;
-  readonly #underWay = new Set<() => void>();
+  /** What each write does, and what it leaves behind if it is torn in a way that shows. */
+  readonly #underWay = new Map<() => void, ((random: Random) => void) | undefined>();
+  #copiedStores: ReadonlyMap<string, StoreImage> | undefined;
   #process: Process | undefined;
   /** Runs before each use of the disk; may end the process. */
   onUse: () => void = () => {};
@@ -84,20 +87,46 @@ export class Disk {
 
   /** The process has died: of what was under way, some is there and some is not. */
   crash(): void {
-    for (const perform of this.#underWay) if (this.random.chance(0.5)) perform();
+    for (const perform of this.#underWay.keys()) if (this.random.chance(0.5)) perform();
     this.#underWay.clear();
   }
 
+  /** Leaves a half of a batch that is on its way to the log. False: there is none. */
+  tear(): boolean {
+    for (const [perform, tear] of this.#underWay) {
+      if (tear === undefined) continue;
+      tear(this.random);
+      this.#underWay.delete(perform);
+      this.trace.add(this.name, "disk tears a batch");
+      return true;
+    }
+    return false;
+  }
+
+  /** Keeps a copy of the state machine's files, to be put back some day. */
+  copyStores(): void {
+    this.#copiedStores = copyOf(this.stores);
+  }
+
+  /** False: no copy was made before. */
+  restoreStores(): boolean {
+    const copied = this.#copiedStores;
+    if (copied === undefined) return false;
+    this.stores.clear();
+    for (const [path, image] of copyOf(copied)) this.stores.set(path, image);
+    return true;
+  }
+
   /** Resolves when `perform` has happened and will not be undone. */
-  write(what: string, perform: () => void): Promise<void> {
+  write(what: string, perform: () => void, tear?: (random: Random) => void): Promise<void> {
     this.onUse();
     const process = this.#process;
     if (process?.alive !== true) return new Promise(() => {});
-    this.#underWay.add(perform);
+    this.#underWay.set(perform, tear);
     return new Promise((resolve, reject) => {
       this.#finishAfter(process, () => {
         if (!this.#underWay.delete(perform)) return;
-        if (this.health.failing) {
+        if (this.health.failing || this.health.freeBytes <= 0) {
           this.hasFailed = true;
           if (this.random.chance(0.5)) perform();
           this.trace.add(this.name, `disk fails ${what}`);
@@ -150,6 +179,15 @@ export class Disk {
       run();
     });
   }
+}
+
+function copyOf(stores: ReadonlyMap<string, StoreImage>): Map<string, StoreImage> {
+  return new Map(
+    [...stores].map(([path, { records, about }]) => [
+      path,
+      { records: new Map(records), about: new Map(about) },
+    ]),
+  );
 }
 
 const disks = new Map<string, Disk>();

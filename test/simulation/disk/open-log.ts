@@ -17,6 +17,7 @@ import {
   writeEntryRecord,
 } from "../../../src/storage/record-codec.js";
 import { damagedRecord, missingEntry } from "../../../src/storage/storage-fault.js";
+import type { Random } from "../random.js";
 import { type Disk, diskOf, type LogImage } from "./disk.js";
 
 interface OpenedLog {
@@ -64,12 +65,21 @@ class SimulatedEnvironment {
     const sealed = [...records].map(([key, payload]) => [key, sealRecord(key, payload)] as const);
     const encoded = entries.map((entry) => [entry.index, encodeEntry(entry)] as const);
     const removed = [...removals];
-    return this.disk.write(`${encoded.length} entries`, () => {
+    const perform = (): void => {
       const image = this.#image();
       for (const [index, record] of encoded) image.entries.set(index, record);
       for (const index of removed) image.entries.delete(index);
       for (const [key, record] of sealed) image.records.set(key, record);
-    });
+    };
+    /** All that is about the entries is there, but not all of the entries. */
+    const tear = (random: Random): void => {
+      perform();
+      const [index, record] = random.pick(encoded);
+      const { entries } = this.#image();
+      if (random.chance(0.5)) entries.delete(index);
+      else entries.set(index, record.subarray(0, random.int(0, record.length)));
+    };
+    return this.disk.write(`${encoded.length} entries`, perform, encoded.length > 0 ? tear : undefined);
   }
 
   readEntries(low: LogIndex, high: LogIndex, maxBytes: number): Entry[] {
