@@ -93,6 +93,11 @@ export function parseMember(text: string): readonly [bigint, string] {
   return member;
 }
 
+/** `4=host:port`, or `4` of a member whose address is known. */
+export function parseMemberWord(text: string): readonly [bigint, string] {
+  return text.includes("=") ? parseMember(text) : [parseNodeId(text), ""];
+}
+
 export function parseNodeId(text: string): bigint {
   if (!/^\d{1,20}$/.test(text)) throw new InvalidArgumentError("A node id is a whole number of at least 1.");
   const id = BigInt(text);

@@ -5,6 +5,7 @@ import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { benchCommand } from "./commands/bench.js";
 import { clusterCommand } from "./commands/cluster.js";
+import { compactCommand } from "./commands/compact.js";
 import { completionCommand } from "./commands/completion.js";
 import { deleteCommand } from "./commands/delete.js";
 import { demoCommand } from "./commands/demo.js";
@@ -69,7 +70,8 @@ function createProgram(output: Output, end: (status: ExitStatus) => void): Comma
   program.addCommand(logLevelCommand(output));
   program.addCommand(tokenCommand(output));
   program.addCommand(benchCommand(output, end));
-  program.addCommand(snapshotCommand(output));
+  program.addCommand(compactCommand(output, end));
+  program.addCommand(snapshotCommand(output, end));
   program.commandsGroup("Repair:");
   program.addCommand(doctorCommand(output, end));
   program.addCommand(logCommand(output, end));

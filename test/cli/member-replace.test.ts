@@ -23,7 +23,7 @@ test("the leader is replaced by a new node, and doing it again changes nothing",
     `4=${cluster.address(1n)}`,
     ...endpoints,
   );
-  expect([taken.status, taken.notes]).toEqual([1, expect.stringContaining("belongs to node 1")]);
+  expect([taken.status, taken.notes]).toEqual([1, expect.stringContaining("node 1 answers there")]);
   const stranger = await runInProcess("member", "replace", "9", "--with", `4=${address}`, ...endpoints);
   expect([stranger.status, stranger.notes]).toEqual([1, expect.stringContaining("node 9 is no member")]);
   expect((await runInProcess("member", "replace", leaderId, ...endpoints)).status).toBe(2);

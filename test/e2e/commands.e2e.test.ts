@@ -105,7 +105,7 @@ describe("operating", () => {
     const asked = [...endpoints, `127.0.0.1:${dead}`].join(",");
     const table = await ok("status", "-e", asked);
     expect(table.split("\n")[0]).toMatch(
-      /^endpoint +id +role +term +leader +first +last +commit +applied +snapshot$/,
+      /^endpoint +id +role +term +leader +first +last +commit +applied +snapshot +version$/,
     );
     expect(table.match(/ leader /g)).toHaveLength(2);
     expect(table).toMatch(new RegExp(`^127.0.0.1:${dead} +no answer$`, "m"));

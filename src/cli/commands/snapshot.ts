@@ -14,6 +14,7 @@ import {
 } from "../arguments.js";
 import type { BackupContents } from "../backup/verify-backup.js";
 import { withClient } from "../client-session.js";
+import { atEachEndpoint } from "../each-endpoint.js";
 import { CommandError, ExitStatus } from "../exit-status.js";
 import { type Output, toJsonLine } from "../output.js";
 import { type Progress, progressOn } from "../progress.js";
@@ -35,12 +36,13 @@ interface RestoreOptions extends FileOptions {
   readonly reuseClusterId?: boolean;
 }
 
-export function snapshotCommand(output: Output): Command {
-  const command = new Command("snapshot").summary("back up the store: save, status, verify, restore");
+export function snapshotCommand(output: Output, end: (status: ExitStatus) => void): Command {
+  const command = new Command("snapshot").summary("back up the store: save, status, verify, restore, take");
   command.addCommand(saveCommand(output));
   command.addCommand(statusCommand(output));
   command.addCommand(verifyCommand(output));
   command.addCommand(restoreCommand(output));
+  command.addCommand(takeCommand(output, end));
   return command;
 }
 
@@ -147,6 +149,23 @@ function restoreCommand(output: Output): Command {
       );
       output.line("next: restore the other members from the same file, then start all of them");
     });
+}
+
+function takeCommand(output: Output, end: (status: ExitStatus) => void): Command {
+  const command = new Command("take").description(
+    "Have every node of --endpoints take a snapshot into its own folder now, from which new and lagging members are served.",
+  );
+  return addClientOptions(command).action((options: ClientOptions) =>
+    atEachEndpoint(options, output, end, {
+      ask: async (client, endpoint) => {
+        const info = await client.takeSnapshot(endpoint);
+        const { index = 0n, term = 0n, sizeBytes = 0n } = info ?? {};
+        return { index, term, sizeBytes };
+      },
+      columns: ["index", "term", "bytes"],
+      row: ({ index, term, sizeBytes }) => [String(index), String(term), String(sizeBytes)],
+    }),
+  );
 }
 
 async function withProgress<T>(work: (progress: Progress) => Promise<T>): Promise<T> {
