@@ -4,8 +4,14 @@ import { type Database, open, type RootDatabase } from "lmdb";
 import { entrySize } from "../core/messages.js";
 import type { LogIndex } from "../core/types.js";
 import type { Entry } from "../gen/eraftpb_pb.js";
-
-import { ENTRIES_DATABASE, entryKeyName, RECORD_KEYS, type RecordKey, transientEntryKey } from "./keys.js";
+import {
+  ENTRIES_DATABASE,
+  entryKeyName,
+  RECORD_KEYS,
+  type RecordKey,
+  recordKeyBytes,
+  transientEntryKey,
+} from "./keys.js";
 import {
   entryRecordBytes,
   entryRecordProblem,
@@ -19,8 +25,8 @@ import { damagedRecord, missingEntry } from "./storage-fault.js";
 const INITIAL_MAP_BYTES = 1024 ** 3;
 const PAGE_BYTES = 4096;
 const META_PAGES = 2;
-/** Entry records are packed into pieces of memory of about this size before they are handed to lmdb. */
-const ARENA_BYTES = 1024 * 1024;
+/** Memory for entry records that is kept from one write to the next. */
+const KEPT_ARENA_BYTES = 1024 * 1024;
 
 /** One atomic change: all of it is on disk, or nothing. */
 export interface EnvironmentChange {
@@ -29,16 +35,10 @@ export interface EnvironmentChange {
   readonly removals: readonly LogIndex[];
 }
 
-/** An entry as it is on disk. */
-export interface EntryRecord {
-  readonly index: LogIndex;
-  readonly record: Buffer;
-}
-
-interface RecordsChange {
-  readonly records: ReadonlyMap<RecordKey, Buffer>;
-  readonly entries: readonly EntryRecord[];
-  readonly removals: readonly LogIndex[];
+/** The records of entries that follow on one another, as they are on disk. */
+export interface EntryRecords {
+  readonly first: LogIndex;
+  readonly records: readonly Buffer[];
 }
 
 export interface EnvironmentStats {
@@ -51,6 +51,9 @@ export interface EnvironmentStats {
 }
 
 export class LogEnvironment {
+  /** Entry records are put here; undefined while lmdb reads it. */
+  #arena: DataView | undefined;
+
   private constructor(
     readonly file: string,
     private readonly root: RootDatabase<Buffer, Buffer>,
@@ -84,24 +87,45 @@ export class LogEnvironment {
   }
 
   /**
-   * Resolves when the change is on disk. One call at a time. lmdb reads the buffers while it commits: everything
-   * is encoded into memory that nobody else knows, and encoded before the batch begins, because a throw inside
-   * of it would not undo what was put before.
+   * Resolves when the change is on disk. lmdb reads the buffers while it commits: everything is encoded into memory
+   * that nobody else knows, and encoded before the batch begins, because a throw inside of it would not undo what
+   * was put before.
    */
-  write({ records, entries, removals }: EnvironmentChange): Promise<void> {
+  async write({ records, entries, removals }: EnvironmentChange): Promise<void> {
     const sealed = new Map<RecordKey, Buffer>();
     for (const [key, payload] of records) sealed.set(key, sealRecord(key, payload));
-    return this.writeRecords({ records: sealed, entries: encodeEntries(entries), removals });
+    const arena = this.#takeArena(entries);
+    const encoded = { first: entries[0]?.index ?? 0n, records: encodeEntries(entries, arena) };
+    await this.writeRecords(encoded, sealed, removals);
+    // Not after a failure: nobody knows whether lmdb still reads it.
+    if (arena.byteLength <= KEPT_ARENA_BYTES) this.#arena = arena;
+  }
+
+  #takeArena(entries: readonly Entry[]): DataView {
+    let bytes = 0;
+    for (const entry of entries) bytes += entryRecordBytes(entry);
+    const kept = this.#arena;
+    if (kept === undefined || kept.byteLength < bytes)
+      return new DataView(Buffer.allocUnsafeSlow(bytes).buffer);
+    this.#arena = undefined;
+    return kept;
   }
 
   /** As `write`, of records that are sealed already and are given away. */
-  async writeRecords({ records, entries, removals }: RecordsChange): Promise<void> {
-    if (records.size === 0 && entries.length === 0 && removals.length === 0) return;
-    const keys = [...records].map(([key, record]) => [Buffer.from(key), record] as const);
+  async writeRecords(
+    entries: EntryRecords,
+    records: ReadonlyMap<RecordKey, Buffer> = new Map(),
+    removals: readonly LogIndex[] = [],
+  ): Promise<void> {
+    if (records.size === 0 && entries.records.length === 0 && removals.length === 0) return;
     const done = this.root.batch(() => {
-      for (const { index, record } of entries) this.entries.put(transientEntryKey(index), record);
+      let next = entries.first;
+      for (const record of entries.records) {
+        this.entries.put(transientEntryKey(next), record);
+        next += 1n;
+      }
       for (const index of removals) this.entries.remove(transientEntryKey(index));
-      for (const [key, record] of keys) this.root.put(key, record);
+      for (const [key, record] of records) this.root.put(recordKeyBytes(key), record);
     });
     try {
       if (!(await done)) throw new Error("lmdb did not take the batch");
@@ -118,8 +142,8 @@ export class LogEnvironment {
    * The records of the entries `[from, to]`, up to the first that is missing, and no more than `maxBytes` of them, but
    * at least one. @throws StorageFault `checksum`
    */
-  readRecords(from: LogIndex, to: LogIndex, maxBytes: number): EntryRecord[] {
-    const result: EntryRecord[] = [];
+  readRecords(from: LogIndex, to: LogIndex, maxBytes: number): EntryRecords {
+    const records: Buffer[] = [];
     let bytes = 0;
     for (let index = from; index <= to && bytes < maxBytes; index += 1n) {
       const record = this.entries.get(transientEntryKey(index));
@@ -128,16 +152,16 @@ export class LogEnvironment {
         throw damagedRecord(this.file, entryKeyName(index));
       }
       bytes += record.length;
-      result.push({ index, record });
+      records.push(record);
     }
-    return result;
+    return { first: from, records };
   }
 
   /** The single records as they are on disk. @throws StorageFault `checksum` */
   readAllRecords(): Map<RecordKey, Buffer> {
     const records = new Map<RecordKey, Buffer>();
     for (const key of Object.values(RECORD_KEYS)) {
-      const record = this.root.get(Buffer.from(key));
+      const record = this.root.get(recordKeyBytes(key));
       if (record === undefined) continue;
       if (unsealRecord(key, record) === undefined) throw damagedRecord(this.file, key);
       records.set(key, record);
@@ -200,23 +224,11 @@ function numberIn(stats: object, name: string): number {
   return typeof value === "number" ? value : 0;
 }
 
-/** One record per entry, in a few pieces of memory that are given away with them. */
-function encodeEntries(entries: readonly Entry[]): EntryRecord[] {
-  const records: EntryRecord[] = [];
-  let arena = new DataView(new ArrayBuffer(0));
+function encodeEntries(entries: readonly Entry[], arena: DataView): Buffer[] {
   let used = 0;
-  let remaining = 0;
-  for (const entry of entries) remaining += entryRecordBytes(entry);
-  for (const entry of entries) {
-    const size = entryRecordBytes(entry);
-    if (used + size > arena.byteLength) {
-      arena = new DataView(Buffer.allocUnsafeSlow(Math.max(size, Math.min(remaining, ARENA_BYTES))).buffer);
-      used = 0;
-    }
-    writeEntryRecord(entry, arena, used);
-    records.push({ index: entry.index, record: Buffer.from(arena.buffer, used, size) });
-    used += size;
-    remaining -= size;
-  }
-  return records;
+  return entries.map((entry) => {
+    const record = writeEntryRecord(entry, arena, used);
+    used += record.length;
+    return record;
+  });
 }

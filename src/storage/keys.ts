@@ -19,6 +19,15 @@ export const RECORD_KEYS = Object.freeze({
 
 export type RecordKey = (typeof RECORD_KEYS)[keyof typeof RECORD_KEYS];
 
+const RECORD_KEY_BYTES = new Map<RecordKey, Buffer>(
+  Object.values(RECORD_KEYS).map((key) => [key, Buffer.from(key)]),
+);
+
+/** The bytes of a key; never to be changed. */
+export function recordKeyBytes(key: RecordKey): Buffer {
+  return RECORD_KEY_BYTES.get(key) ?? Buffer.from(key);
+}
+
 /**
  * Entries live in a named database of their own: they are then always appended at the right end of a tree, and
  * pages fill up instead of being split in half before the single records.

@@ -18,14 +18,13 @@ import type {
   SpaceWatch,
 } from "../node/ports.js";
 import type { LogChange } from "./batch-plan.js";
-import type { EnvironmentChange, EnvironmentStats, LogEnvironment } from "./environment.js";
+import type { EnvironmentStats, LogEnvironment } from "./environment.js";
 import { DEFAULT_COMPACT_FILE_BYTES, FileCompaction } from "./file-compaction.js";
 import type { FolderLock } from "./folder-lock.js";
 import type { LogIdentity } from "./load-log.js";
 import { LogView } from "./log-view.js";
 import { LogWriter } from "./log-writer.js";
 import { type OpenedLog, openLogFolder } from "./open-log.js";
-import { entryRecordBytes } from "./record-codec.js";
 import { freeBytesOf, SpaceGuard, type SpaceLimits } from "./space-guard.js";
 import { StorageFault } from "./storage-fault.js";
 
@@ -58,7 +57,7 @@ export interface LmdbStorageOptions {
    */
   readonly compactFileBytes?: number | undefined;
   /** Default: the system's. */
-  readonly clock?: Pick<Clock, "after" | "soon"> | undefined;
+  readonly clock?: LogClock | undefined;
 }
 
 /** A look at the log for operators; costs no disk access. */
@@ -77,6 +76,8 @@ export interface LmdbStorageStats extends EnvironmentStats {
   readonly space: SpaceState;
 }
 
+type LogClock = Pick<Clock, "nowMs" | "after" | "soon">;
+
 const DEFAULT_WATCHDOG_MS = 30_000;
 const DEFAULT_CACHE_BYTES = 1024 * 1024;
 const CLOSE_TIMEOUT_MS = 10_000;
@@ -87,7 +88,8 @@ function afterIfAlive(delayMs: number, run: () => void): Cancel {
   return () => clearTimeout(timer);
 }
 
-const systemClock: Pick<Clock, "after" | "soon"> = {
+const systemClock: LogClock = {
+  nowMs: () => performance.now(),
   after(delayMs, run) {
     const timer = setTimeout(run, delayMs);
     return () => clearTimeout(timer);
@@ -104,7 +106,7 @@ export class LmdbStorage implements DurableLog {
 
   #environment: LogEnvironment;
   readonly #lock: FolderLock;
-  readonly #clock: Pick<Clock, "after" | "soon">;
+  readonly #clock: LogClock;
   readonly #snapshots: SnapshotStore;
   readonly #view: LogView;
   readonly #writer: LogWriter;
@@ -139,9 +141,15 @@ export class LmdbStorage implements DurableLog {
       file: environment.file,
       extent: loaded.extent,
       garbage: loaded.garbage,
-      commit: (change) => this.#write(change),
+      commit: (change) => {
+        this.#fileCompaction.batchBegins(change);
+        return this.#environment.write(change);
+      },
       // Not earlier: until the writer knows of the batch, file and extent do not fit together.
-      onBatch: () => this.#fileCompaction.batchEnded(),
+      onBatch: (bytes) => {
+        this.#fileCompaction.batchEnded();
+        this.#guard.wrote(bytes);
+      },
       onDurable: (index) => this.#view.markDurable(index),
       onFatal: (error) => this.#reportFailure(error),
       watchdogMs: options.watchdogMs ?? DEFAULT_WATCHDOG_MS,
@@ -251,8 +259,9 @@ export class LmdbStorage implements DurableLog {
     return this.#fileCompaction.run();
   }
 
-  async append(write: LogWrite): Promise<void> {
-    this.#requireOpen();
+  append(write: LogWrite): Promise<void> {
+    const closed = this.#whyClosed();
+    if (closed !== undefined) return Promise.reject(closed);
     try {
       const lazily = this.#mayBeWrittenLater(write);
       const change = this.#takeIn(write);
@@ -260,7 +269,7 @@ export class LmdbStorage implements DurableLog {
     } catch (error) {
       const failure = error instanceof Error ? error : new Error(String(error));
       this.#writer.fail(failure);
-      throw failure;
+      return Promise.reject(failure);
     }
   }
 
@@ -299,14 +308,6 @@ export class LmdbStorage implements DurableLog {
     if (await this.#endsInTime(this.#environment.close())) return this.#lock.release();
     // The lock stays: the write that is stuck inside lmdb may still come through.
     this.#options.logger?.error({ file: this.#environment.file }, "lmdb does not close: end the process");
-  }
-
-  async #write(change: EnvironmentChange): Promise<void> {
-    this.#fileCompaction.batchBegins(change);
-    await this.#environment.write(change);
-    let bytes = 0;
-    for (const entry of change.entries) bytes += entryRecordBytes(entry);
-    this.#guard.wrote(bytes);
   }
 
   /** After a failed write lmdb may never finish closing. */
@@ -396,9 +397,13 @@ export class LmdbStorage implements DurableLog {
   }
 
   #requireOpen(): void {
-    if (this.#writer.failure !== undefined) throw this.#writer.failure;
-    if (this.#closing === undefined) return;
-    throw new StorageFault("closed", {
+    const closed = this.#whyClosed();
+    if (closed !== undefined) throw closed;
+  }
+
+  #whyClosed(): Error | undefined {
+    if (this.#writer.failure !== undefined || this.#closing === undefined) return this.#writer.failure;
+    return new StorageFault("closed", {
       file: this.#environment.file,
       problem: "the log is closed",
       remedy: "open it again",

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { type LogIndex, maxOf, minOf } from "../core/types.js";
 import type { LogExtent } from "./batch-plan.js";
-import { type EntryRecord, type EnvironmentChange, LogEnvironment } from "./environment.js";
+import { type EntryRecords, type EnvironmentChange, LogEnvironment } from "./environment.js";
 import { entryKeyName } from "./keys.js";
 import { missingEntry, StorageFault } from "./storage-fault.js";
 import { NEW_LOG_ENDING, NEW_LOG_PREFIX, requireRoomFor, syncFolder } from "./storage-files.js";
@@ -113,14 +113,14 @@ export class LogRewrite {
     let allowance = (last - boundary.index) * MAX_COPIES + LAST_ENTRIES * MAX_COPIES;
     while (this.#missing() > LAST_ENTRIES) {
       if (this.#abandoned || allowance < 0n) return false;
-      const entries = this.#readSlice();
-      if (entries.length === 0) {
+      const slice = this.#readSlice();
+      if (slice.records.length === 0) {
         // What the batch under way changes or deletes can only be copied after it.
         await this.#batchIsDone();
         continue;
       }
-      allowance -= BigInt(entries.length);
-      await copy.writeRecords({ records: new Map(), entries, removals: [] });
+      allowance -= BigInt(slice.records.length);
+      await copy.writeRecords(slice);
       await nextTurn();
     }
     return !this.#abandoned;
@@ -145,13 +145,13 @@ export class LogRewrite {
     const { environment, extent, replace, dir } = this.#options;
     const { boundary, last } = extent();
     if (this.#missing() > LAST_ENTRIES) return false;
-    let entries = this.#readSlice();
-    while (this.#missing() > 0n && entries.length > 0) {
-      await copy.writeRecords({ records: new Map(), entries, removals: [] });
-      entries = this.#readSlice();
+    let slice = this.#readSlice();
+    while (this.#missing() > 0n && slice.records.length > 0) {
+      await copy.writeRecords(slice);
+      slice = this.#readSlice();
     }
     if (this.#missing() > 0n) throw this.#gap();
-    await copy.writeRecords({ records: environment.readAllRecords(), entries, removals: [] });
+    await copy.writeRecords(slice, environment.readAllRecords());
     await rename(this.#file, environment.file);
     try {
       await rm(`${this.#file}-lock`, { force: true });
@@ -179,17 +179,17 @@ export class LogRewrite {
   }
 
   /** The next entries to be copied, as far as the batch under way leaves them alone. */
-  #readSlice(): readonly EntryRecord[] {
+  #readSlice(): EntryRecords {
     const { boundary, last } = this.#options.extent();
     const from = maxOf(this.#copied, boundary.index) + 1n;
     const end = minOf(last, this.#changing === undefined ? last : this.#changing - 1n);
     const to = minOf(end, from + BigInt(SLICE_ENTRIES) - 1n);
-    const records = this.#options.environment.readRecords(from, to, SLICE_BYTES);
-    if (records.length === 0) return records;
+    const slice = this.#options.environment.readRecords(from, to, SLICE_BYTES);
+    if (slice.records.length === 0) return slice;
     this.#lowest ??= from;
-    this.#copied = from + BigInt(records.length) - 1n;
+    this.#copied = from + BigInt(slice.records.length) - 1n;
     this.#highest = maxOf(this.#highest, this.#copied);
-    return records;
+    return slice;
   }
 
   async #remove(): Promise<void> {

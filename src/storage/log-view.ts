@@ -131,15 +131,13 @@ export class LogView {
     this.#boundary = { index, term: this.term(index) };
     this.#terms.dropBefore(index + 1n);
     if (index >= this.#last) this.#terms.clear();
-    while (this.#tailFirst <= index && this.#evicted < this.#tail.length) this.#evictFirst();
-    this.#cut();
+    this.#evictUpTo(index, 0);
   }
 
   /** Entries up to `index` are on disk, unless they were replaced meanwhile: that is the caller's to know. */
   markDurable(index: LogIndex): void {
     this.#durable = maxOf(this.#durable, minOf(index, this.#last));
-    while (this.#tailBytes > this.#cacheBytes && this.#tailFirst <= this.#durable) this.#evictFirst();
-    this.#cut();
+    this.#evictUpTo(this.#durable, this.#cacheBytes);
   }
 
   #requireFollowing(first: Entry, entries: readonly Entry[]): void {
@@ -182,13 +180,19 @@ export class LogView {
     this.#tailFirst = this.#last + 1n;
   }
 
-  #evictFirst(): void {
-    const entry = this.#tail[this.#evicted];
-    if (entry === undefined) throw new InvariantViolation("nothing left to evict");
-    this.#tailBytes -= entryRecordBytes(entry);
-    this.#tail[this.#evicted] = undefined;
-    this.#evicted += 1;
-    this.#tailFirst += 1n;
+  /** Evicts from the front, nothing behind `index`, until no more than `keepBytes` are left. */
+  #evictUpTo(index: LogIndex, keepBytes: number): void {
+    const before = this.#evicted;
+    const end = Math.min(this.#tail.length, before + Number(index - this.#tailFirst) + 1);
+    while (this.#evicted < end && this.#tailBytes > keepBytes) {
+      const entry = this.#tail[this.#evicted];
+      if (entry === undefined) throw new InvariantViolation("evicted twice");
+      this.#tailBytes -= entryRecordBytes(entry);
+      this.#tail[this.#evicted] = undefined;
+      this.#evicted += 1;
+    }
+    this.#tailFirst += BigInt(this.#evicted - before);
+    this.#cut();
   }
 
   #cut(): void {

@@ -9,6 +9,7 @@ import type { EnvironmentChange } from "./environment.js";
 import type { Garbage } from "./garbage.js";
 import { entryRecordBytes } from "./record-codec.js";
 import { StorageFault } from "./storage-fault.js";
+import { WriteWatchdog } from "./write-watchdog.js";
 
 /** A batch takes no further change in once it holds this much; one change is never split. */
 const MAX_BATCH_BYTES = 8 * 1024 * 1024;
@@ -25,14 +26,14 @@ export interface LogWriterOptions {
   readonly garbage: Garbage;
   /** Resolves when the change is on disk. */
   readonly commit: (change: EnvironmentChange) => Promise<void>;
-  /** A batch is on disk, and `extent` says so. Not called after one that failed. */
-  readonly onBatch?: (() => void) | undefined;
+  /** A batch of about so many bytes is on disk, and `extent` says so. Not called after one that failed. */
+  readonly onBatch?: ((bytes: number) => void) | undefined;
   /** Entries up to this index are on disk as they were appended last. */
   readonly onDurable: (index: LogIndex) => void;
   /** Called once, before the promises of the changes that failed are rejected. */
   readonly onFatal: (error: Error) => void;
   readonly watchdogMs: number;
-  readonly clock: Pick<Clock, "after" | "soon">;
+  readonly clock: Pick<Clock, "nowMs" | "after" | "soon">;
 }
 
 interface QueuedChange {
@@ -53,6 +54,9 @@ export class LogWriter {
   #failure: Error | undefined;
   #stopping = false;
   #interlude: { readonly run: () => Promise<void>; readonly reject: (error: Error) => void } | undefined;
+  /** On their way to the disk. */
+  #batch: readonly QueuedChange[] = [];
+  readonly #watchdog: WriteWatchdog;
   /** The promise of the change that was queued last. */
   #tail: Promise<void> = Promise.resolve();
   #garbageWaiters: (() => void)[] = [];
@@ -64,6 +68,7 @@ export class LogWriter {
     this.#options = options;
     this.#extent = options.extent;
     this.#garbage = options.garbage;
+    this.#watchdog = new WriteWatchdog(options.clock, options.watchdogMs, () => this.fail(this.#stalled()));
     if (!this.#garbage.isEmpty) this.#wake();
   }
 
@@ -113,17 +118,7 @@ export class LogWriter {
   exclusively<T>(run: () => Promise<T>): Promise<T> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     return new Promise((resolve, reject) => {
-      this.#interlude = {
-        run: async () => {
-          const cancel = this.#options.clock.after(this.#options.watchdogMs, () => {
-            const error = this.#stalled();
-            this.fail(error);
-            reject(error);
-          });
-          await run().then(resolve, reject).finally(cancel);
-        },
-        reject,
-      };
+      this.#interlude = { run: () => run().then(resolve, reject), reject };
       this.#wake();
     });
   }
@@ -156,7 +151,9 @@ export class LogWriter {
   fail(error: Error): void {
     if (this.#failure !== undefined) return;
     this.#failure = error;
-    const waiting = this.#queue;
+    this.#watchdog.stop();
+    const waiting = [...this.#batch, ...this.#queue];
+    this.#batch = [];
     this.#queue = [];
     try {
       this.#options.onFatal(error);
@@ -177,33 +174,47 @@ export class LogWriter {
 
   async #run(): Promise<void> {
     while (this.#failure === undefined && this.#hasWork()) {
-      if (this.#interlude !== undefined) {
-        const { run } = this.#interlude;
-        this.#interlude = undefined;
-        await run();
-        continue;
-      }
-      const batch = this.#takeBatch();
-      const limit = batch.length > 0 ? BUSY_GARBAGE_LIMIT : IDLE_GARBAGE_LIMIT;
-      const changes = batch.map((queued) => queued.change);
-      const planned = planBatch(this.#extent, changes, this.#garbage, this.#stopping ? 0 : limit);
-      const error = await this.#commit(planned.change);
-      if (error !== undefined) {
-        this.fail(error);
-        for (const { reject } of batch) reject(this.#failure ?? error);
-        break;
-      }
-      this.#batches += 1;
-      this.#extent = planned.extent;
-      this.#options.onBatch?.();
-      this.#reportDurable();
-      for (const { resolve } of batch) resolve();
-      if (this.#garbage.isEmpty) this.#releaseGarbageWaiters();
+      if (this.#interlude === undefined) await this.#writeBatch();
+      else await this.#runInterlude(this.#interlude.run);
       // Those who were just answered write again at once: without this pause the next batch would go without them.
-      await new Promise<void>((resolve) => this.#options.clock.soon(resolve));
+      if (this.#failure === undefined)
+        await new Promise<void>((resolve) => this.#options.clock.soon(resolve));
     }
     this.#running = false;
+    this.#watchdog.stop();
     this.#releaseIdleWaiters();
+  }
+
+  async #runInterlude(run: () => Promise<void>): Promise<void> {
+    this.#watchdog.begin();
+    await run();
+    this.#watchdog.end();
+    this.#interlude = undefined;
+  }
+
+  async #writeBatch(): Promise<void> {
+    const batch = this.#takeBatch();
+    this.#batch = batch;
+    const limit = batch.length > 0 ? BUSY_GARBAGE_LIMIT : IDLE_GARBAGE_LIMIT;
+    const changes = batch.map((queued) => queued.change);
+    const planned = planBatch(this.#extent, changes, this.#garbage, this.#stopping ? 0 : limit);
+    this.#watchdog.begin();
+    try {
+      await this.#options.commit(planned.change);
+      this.#watchdog.end();
+    } catch (error) {
+      this.#watchdog.end();
+      this.fail(this.#writeFailed(await this.#causeOf(error)));
+    }
+    // Also when it was given up meanwhile: nobody may hear of a write that ends after all.
+    if (this.#failure !== undefined) return;
+    this.#batch = [];
+    this.#batches += 1;
+    this.#extent = planned.extent;
+    this.#options.onBatch?.(batch.reduce((bytes, queued) => bytes + queued.bytes, 0));
+    this.#reportDurable();
+    for (const { resolve } of batch) resolve();
+    if (this.#garbage.isEmpty) this.#releaseGarbageWaiters();
   }
 
   #hasWork(): boolean {
@@ -220,26 +231,6 @@ export class LogWriter {
       count += 1;
     }
     return this.#queue.splice(0, count);
-  }
-
-  /** Returns what went wrong; a batch that never settles is given up after the watchdog's time. */
-  async #commit(change: EnvironmentChange): Promise<Error | undefined> {
-    const { clock, watchdogMs } = this.#options;
-    return new Promise((resolve) => {
-      const cancel = clock.after(watchdogMs, () => {
-        resolve(this.#stalled());
-      });
-      this.#options.commit(change).then(
-        () => {
-          cancel();
-          resolve(undefined);
-        },
-        async (error: unknown) => {
-          cancel();
-          resolve(this.#writeFailed(await this.#causeOf(error)));
-        },
-      );
-    });
   }
 
   #stalled(): StorageFault {

@@ -4,23 +4,29 @@
 import type { LogIndex } from "../core/types.js";
 import type { Entry } from "../gen/eraftpb_pb.js";
 import { crc32 } from "./checksum.js";
+import { RECORD_KEYS, type RecordKey, recordKeyBytes } from "./keys.js";
 
 const CRC_BYTES = 4;
 
+/** What the checksum of a record goes on from. */
+const KEY_CHECKSUMS: ReadonlyMap<string, number> = new Map(
+  Object.values(RECORD_KEYS).map((key) => [key, crc32(recordKeyBytes(key))]),
+);
+
 /** A single record: the checksum of key and payload, then the payload. The result is never changed again. */
-export function sealRecord(key: string, payload: Uint8Array): Buffer {
-  const record = Buffer.allocUnsafeSlow(CRC_BYTES + payload.length);
+export function sealRecord(key: RecordKey, payload: Uint8Array): Buffer {
+  const record = Buffer.allocUnsafe(CRC_BYTES + payload.length);
   record.set(payload, CRC_BYTES);
-  record.writeUInt32BE(crc32(payload, crc32(Buffer.from(key))), 0);
+  record.writeUInt32BE(crc32(payload, KEY_CHECKSUMS.get(key)), 0);
   return record;
 }
 
 /** The payload of a single record, or undefined when it is not what was sealed under this key. */
-export function unsealRecord(key: string, record: Uint8Array): Uint8Array | undefined {
+export function unsealRecord(key: RecordKey, record: Uint8Array): Uint8Array | undefined {
   if (record.length < CRC_BYTES) return undefined;
   const payload = record.subarray(CRC_BYTES);
   const stored = Buffer.from(record.buffer, record.byteOffset, CRC_BYTES).readUInt32BE(0);
-  return stored === crc32(payload, crc32(Buffer.from(key))) ? payload : undefined;
+  return stored === crc32(payload, KEY_CHECKSUMS.get(key)) ? payload : undefined;
 }
 
 // An entry: checksum of all that follows, index, term, type, flags, length of the context; context; data.
@@ -38,18 +44,19 @@ export function entryRecordBytes(entry: Entry): number {
   return ENTRY_HEADER_BYTES + entry.context.length + entry.data.length;
 }
 
-/** Writes the record of `entry` at `offset`; it takes {@link entryRecordBytes}. */
-export function writeEntryRecord(entry: Entry, target: DataView, offset: number): void {
+/** Writes the record of `entry` at `offset`, and returns it: a view of {@link entryRecordBytes} bytes. */
+export function writeEntryRecord(entry: Entry, target: DataView, offset: number): Buffer {
   const { context, data } = entry;
   target.setBigUint64(offset + INDEX_AT, entry.index);
   target.setBigUint64(offset + TERM_AT, entry.term);
   target.setInt32(offset + TYPE_AT, entry.entryType);
   target.setUint8(offset + FLAGS_AT, entry.syncLog ? SYNC_LOG_FLAG : 0);
   target.setUint32(offset + CONTEXT_LENGTH_AT, context.length);
-  const bytes = new Uint8Array(target.buffer, target.byteOffset + offset, entryRecordBytes(entry));
-  if (context.length > 0) bytes.set(context, ENTRY_HEADER_BYTES);
-  if (data.length > 0) bytes.set(data, ENTRY_HEADER_BYTES + context.length);
-  target.setUint32(offset, crc32(bytes.subarray(INDEX_AT)));
+  const record = Buffer.from(target.buffer, target.byteOffset + offset, entryRecordBytes(entry));
+  if (context.length > 0) record.set(context, ENTRY_HEADER_BYTES);
+  if (data.length > 0) record.set(data, ENTRY_HEADER_BYTES + context.length);
+  target.setUint32(offset, crc32(record.subarray(INDEX_AT)));
+  return record;
 }
 
 /** What makes an entry's record unusable: "checksum" covers a record under another entry's key. */

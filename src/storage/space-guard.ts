@@ -4,6 +4,8 @@
 import { statfs } from "node:fs/promises";
 import type { Cancel, SpaceState, SpaceWatch } from "../node/ports.js";
 
+const MIB = 1024 ** 2;
+
 /** All in bytes. */
 export interface SpaceLimits {
   /** Data in the log's file, free pages not counted: beyond it new commands are refused. Default 8 GiB. */
@@ -16,8 +18,6 @@ export interface SpaceLimits {
    */
   readonly reserveBytes: number;
 }
-
-const MIB = 1024 ** 2;
 
 export const DEFAULT_SPACE_LIMITS: SpaceLimits = Object.freeze({
   quotaBytes: 8 * 1024 * MIB,
@@ -35,8 +35,9 @@ export interface SpaceGuardOptions {
 }
 
 const LOOK_EVERY_MS = 1_000;
-/** Looks once more when this part of the reserve has been written, however quickly. */
+/** Looks once more when this part of the reserve has been written, however quickly; but not for a few small writes. */
 const LOOK_EVERY_RESERVE_PART = 8;
+const LOOK_EVERY_BYTES_AT_LEAST = MIB;
 /** Before commands are taken again, this part of the quota must be empty, and so much more than the limit be free. */
 const QUOTA_SLACK = 0.1;
 const FREE_SLACK = 0.25;
@@ -76,7 +77,8 @@ export class SpaceGuard implements SpaceWatch {
   /** So much was written: much of it in a short time deserves a look of its own. */
   wrote(bytes: number): void {
     this.#written += bytes;
-    if (this.#written < this.#limits.reserveBytes / LOOK_EVERY_RESERVE_PART) return;
+    const { reserveBytes } = this.#limits;
+    if (this.#written < Math.max(reserveBytes / LOOK_EVERY_RESERVE_PART, LOOK_EVERY_BYTES_AT_LEAST)) return;
     this.#written = 0;
     void this.look();
   }

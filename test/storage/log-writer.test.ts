@@ -262,6 +262,7 @@ class Disk {
       onFatal: (error) => this.fatal.push(error),
       watchdogMs: WATCHDOG_MS,
       clock: {
+        nowMs: () => this.#nowMs,
         soon: (run) => this.#soon.push(run),
         after: (delayMs, run) => {
           const timer = { dueMs: this.#nowMs + delayMs, run };

@@ -6,6 +6,7 @@ import type { SpaceState } from "../../src/node/ports.js";
 import { SpaceGuard, type SpaceLimits } from "../../src/storage/space-guard.js";
 import { entriesOf, MEMBERS, openLog, temporaryFolder, writeOf } from "./support.js";
 
+const MIB = 1024 ** 2;
 const LIMITS: SpaceLimits = { quotaBytes: 1000, minFreeBytes: 400, reserveBytes: 100 };
 
 function guarded(limits: Partial<SpaceLimits> = LIMITS) {
@@ -63,19 +64,27 @@ test("listeners hear of every change, and of every look while it is not ok", asy
 });
 
 test("it looks by itself, and at once after much was written", async () => {
-  const { guard, disk, timers } = guarded();
+  const { guard, disk, timers } = guarded({ reserveBytes: 16 * MIB, minFreeBytes: 16 * MIB });
   await guard.start();
   expect(disk.looks).toBe(1);
   timers.shift()?.();
   await guard.look();
   expect(disk.looks).toBe(2);
   expect(timers).toHaveLength(1);
-  guard.wrote(10);
+  guard.wrote(MIB);
   expect(disk.looks).toBe(2);
-  guard.wrote(10);
+  guard.wrote(MIB);
   expect(disk.looks).toBe(3);
   guard.stop();
   expect(timers).toHaveLength(0);
+});
+
+test("without a reserve it does not look after every small write", async () => {
+  const { guard, disk } = guarded({ reserveBytes: 0 });
+  for (let write = 0; write < 1024; write += 1) guard.wrote(1023);
+  expect(disk.looks).toBe(0);
+  guard.wrote(1024);
+  expect(disk.looks).toBe(1);
 });
 
 test("a file system that does not answer counts as one with room", async () => {
