@@ -36,7 +36,7 @@ import { applyConfChange } from "./raft/membership.js";
 import { applied, createRaft, entriesFetched, entriesPersisted, snapshotPersisted } from "./raft/raft.js";
 import { broadcastAppend, broadcastHeartbeat } from "./raft/replication.js";
 import { becomeFollower } from "./raft/roles.js";
-import { requestSnapshot } from "./raft/snapshot-restore.js";
+import { requestSnapshot, restore } from "./raft/snapshot-restore.js";
 import { hardStateOf, leaderOf, type RaftState, softStateOf, tell } from "./raft/state.js";
 import { step } from "./raft/step.js";
 import { tick } from "./raft/tick.js";
@@ -175,6 +175,17 @@ export class RawNode {
       return ACCEPTED;
     }
     return step(this.raft, ownMessage(message));
+  }
+
+  /**
+   * Takes over a snapshot that no peer has sent: how a node whose log is empty begins a group while it runs. As a
+   * snapshot of a leader's, it comes out of `ready()`. raft-rs: `Raft::restore`.
+   * @returns whether it replaces the log; not one that is behind what is committed, or names other members only.
+   */
+  restore(snapshot: Snapshot): boolean {
+    const { term } = snapshotPosition(snapshot);
+    if (term > this.raft.term) becomeFollower(this.raft, term, NO_NODE);
+    return restore(this.raft, snapshot);
   }
 
   /** Whether `ready()` would hold anything. */

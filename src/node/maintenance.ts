@@ -1,5 +1,6 @@
 // What an operator asks of one node, whoever leads: a snapshot of its state, and that its log be cut.
 
+import type { LogIndex } from "../core/types.js";
 import type { CallOptions } from "./calls.js";
 import { RaftNodeError } from "./errors.js";
 import type { Snapshot, SnapshotReader } from "./ports.js";
@@ -32,6 +33,32 @@ export async function openSnapshot(runtime: Runtime, options: OpenSnapshotOption
   const latest = options.take === true ? undefined : snapshots.latest();
   const snapshot = latest ?? (await takeSnapshot(runtime, options));
   return { snapshot, body: await openBody(snapshot, snapshots) };
+}
+
+export interface CompactLogOptions extends CallOptions {
+  /** Cut the log up to this entry, at most. Default: as far as it may be cut. */
+  readonly upTo?: LogIndex | undefined;
+  /** Also write the log's file anew without its free pages, if that can be done now. Default false. */
+  readonly file?: boolean | undefined;
+}
+
+export interface CompactedLog {
+  /** The first entry that the log still holds. */
+  readonly firstIndex: LogIndex;
+  /** The size of the log's file, and what of it is free for entries to come. 0 of a log without a file. */
+  readonly fileBytes: number;
+  readonly freeBytes: number;
+}
+
+export async function compactLog(runtime: Runtime, options: CompactLogOptions): Promise<CompactedLog> {
+  const { log } = runtime.options;
+  const work = async () => {
+    await runtime.snapshotting.compact(options.upTo);
+    if (options.file === true) await log.compactFile?.();
+  };
+  await waitFor(runtime, options, work, "what was begun goes on");
+  const { fileBytes, freeBytes } = log.stats?.() ?? { fileBytes: 0, freeBytes: 0 };
+  return { firstIndex: log.storage.firstIndex(), fileBytes, freeBytes };
 }
 
 /** For work that is not begun again and not given up because somebody stops waiting for it. */

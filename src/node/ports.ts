@@ -73,6 +73,15 @@ export interface DurableLog {
   compact(index: LogIndex): Promise<void>;
 
   /**
+   * Gives what is free in its file back to the file system. Resolves with whether that was done: it may be impossible
+   * for now. Absent: there is no such file.
+   */
+  compactFile?(): Promise<boolean>;
+
+  /** Of its file. Never waits. */
+  stats?(): { readonly fileBytes: number; readonly freeBytes: number };
+
+  /**
    * Called when the core asked for a snapshot that does not exist: for peer `to`, covering at least `index`. The
    * runtime makes one and the core asks again.
    */

@@ -7,7 +7,16 @@ import type { CallOptions } from "./calls.js";
 import { NodeRemoved, RaftNodeError } from "./errors.js";
 import type { EventStream, EventStreamOptions } from "./event-stream.js";
 import type { NodeEvents } from "./events.js";
-import { type OpenSnapshot, type OpenSnapshotOptions, openSnapshot, takeSnapshot } from "./maintenance.js";
+import { type InitialMember, initialize } from "./initialize.js";
+import {
+  type CompactedLog,
+  type CompactLogOptions,
+  compactLog,
+  type OpenSnapshot,
+  type OpenSnapshotOptions,
+  openSnapshot,
+  takeSnapshot,
+} from "./maintenance.js";
 import { confStateOf, isMember, isVoter, type Membership, wasRemoved } from "./membership.js";
 import {
   checkMembershipChange,
@@ -137,6 +146,20 @@ export class RaftNode implements AsyncDisposable {
   }
 
   /**
+   * Begins a group: this node, which waits with an empty log, becomes a voter of these members, as if it had been started
+   * with them. When this resolves, the node will remember it. It is enough to ask one node: it wins the votes of the
+   * others while they wait, and brings them in. Asking each of them with the same members, in any order and as often
+   * as one likes, leads to the same group; with different members, it could lead to two.
+   * @throws RaftNodeError `invalidArgument` for members that make no sense; `membershipRefused` when the node belongs to
+   *   a group of other members already: nothing has changed. `deadlineExceeded` and `aborted`: it may or may not
+   *   have begun; asking again tells. `nodeStopped`.
+   */
+  async initialize(members: readonly InitialMember[], options?: CallOptions): Promise<Membership> {
+    this.#runtime.requireRunning();
+    return initialize(this.#runtime, members, options);
+  }
+
+  /**
    * Changes who belongs to the group. One step is taken directly, several at once through joint consensus, which
    * raft leaves by itself; resolves when it has. Only on the leader.
    * @throws RaftNodeError `membershipRefused`: nothing has changed, the message says why; else as `propose`.
@@ -249,6 +272,16 @@ export class RaftNode implements AsyncDisposable {
   async openSnapshot(options: OpenSnapshotOptions = {}): Promise<OpenSnapshot> {
     this.#runtime.requireRunning();
     return openSnapshot(this.#runtime, options);
+  }
+
+  /**
+   * Cuts the log here, never beyond what could be brought back without it: what the state machine holds durably or, where
+   * snapshots are always made, the newest of them. Peers that need what was cut are sent a snapshot.
+   * @throws RaftNodeError `deadlineExceeded` and `aborted`: what was begun goes on; `nodeStopped`.
+   */
+  async compact(options: CompactLogOptions = {}): Promise<CompactedLog> {
+    this.#runtime.requireRunning();
+    return compactLog(this.#runtime, options);
   }
 
   /** What this node knows now. Never waits. */

@@ -34,13 +34,13 @@ import {
   SILENT,
 } from "./options.js";
 import { Peers } from "./peers.js";
-import type { Cancel, Clock, Logger, PeerInbox, PeerTransport, SpaceState } from "./ports.js";
+import type { Cancel, Clock, Logger, PeerInbox, PeerTransport, Snapshot, SpaceState } from "./ports.js";
 import { Proposals } from "./proposals.js";
 import { Reads } from "./reads.js";
 import { ReadyLoop } from "./ready-loop.js";
 import { nodeStopped } from "./refusals.js";
 import { SlowWatch } from "./slow-watch.js";
-import { installBody, isComplete, openBody, restoreFrom, Snapshotting } from "./snapshotting.js";
+import { installBody, isBirth, isComplete, openBody, restoreFrom, Snapshotting } from "./snapshotting.js";
 import type { NodeRole, NodeState } from "./status.js";
 import { systemClock } from "./system-clock.js";
 import { Ticker } from "./ticker.js";
@@ -255,6 +255,14 @@ export class Runtime {
     const outcome = this.#node.requestSnapshot();
     this.wake();
     return outcome;
+  }
+
+  /** Takes over what begins a group, unless this node has heard of one. Returns whether it did. */
+  beBorn(birth: Snapshot): boolean {
+    const { hardState, lastIndex } = this.#node.status();
+    if (hardState.term > 0n || lastIndex > 0n || !this.#node.restore(birth)) return false;
+    this.wake();
+    return true;
   }
 
   /** The node takes its next turn when the events that wait now have been handled. */
@@ -475,8 +483,13 @@ export class Runtime {
         this.confChanges.applied(entry, outcome);
         this.#leaveIfRemoved();
       },
-      snapshotApplied: ({ metadata }, membership) => {
+      snapshotApplied: (snapshot, membership) => {
+        const { metadata } = snapshot;
         const index = metadata?.index ?? 0n;
+        if (isBirth(snapshot)) {
+          this.#adopt(membership);
+          return;
+        }
         this.metrics.count("snapshotsInstalled");
         this.logger.info({ index }, "the state was replaced by a snapshot of the leader's");
         this.proposals.passedBySnapshot(index);

@@ -7,7 +7,7 @@ import { type LogIndex, maxOf, minOf, type NodeId } from "../core/types.js";
 import { type Snapshot, type SnapshotMetadata, SnapshotMetadataSchema } from "../gen/eraftpb_pb.js";
 import { type SnapshotDescriptor, SnapshotDescriptorSchema } from "../gen/records_pb.js";
 import type { Applier } from "./applier.js";
-import { confStateOf, fromRecord, type Membership, toRecord } from "./membership.js";
+import { BIRTH_INDEX, confStateOf, fromRecord, type Membership, toRecord } from "./membership.js";
 import type { NodeMetrics } from "./metrics.js";
 import type {
   Clock,
@@ -26,6 +26,12 @@ const READ_BYTES = 256 * 1024;
 const RETRY_MS = 1_000;
 /** A snapshot that nobody asked for is followed by a rest of this many times as long as it took to make. */
 const REST_PER_WORK = 9;
+
+const NO_BODY: SnapshotReader = {
+  sizeBytes: 0,
+  read: async () => new Uint8Array(0),
+  close: async () => {},
+};
 
 /** When entries that the state machine holds durably are dropped. */
 export interface CompactionOptions {
@@ -95,6 +101,18 @@ export class Snapshotting {
   take(): Promise<Snapshot> {
     this.#taking ??= this.#takeNext();
     return this.#taking;
+  }
+
+  /**
+   * Cuts the log up to `upTo`, or as far as it may be cut: what lies beyond is needed to bring a lost state back.
+   * Resolves when the disk has it.
+   */
+  async compact(upTo: LogIndex | undefined): Promise<void> {
+    while (this.#compacting !== undefined) await this.#compacting;
+    if (this.#halted) throw halted();
+    const most = minOf(this.#superfluous(), this.#applied);
+    const index = upTo === undefined ? most : minOf(upTo, most);
+    if (index >= this.parts.log.storage.firstIndex()) await this.#cut(index);
   }
 
   /** The state machine moved on. */
@@ -193,7 +211,7 @@ export class Snapshotting {
   }
 
   #maybeCompact(): void {
-    const { log, compaction, metrics, fail } = this.parts;
+    const { log, compaction } = this.parts;
     if (this.#compacting !== undefined || this.#halted) return;
     const firstIndex = log.storage.firstIndex();
     const keepEntries = Math.floor(compaction.keepEntries / 2 ** this.#shortLooks);
@@ -204,6 +222,11 @@ export class Snapshotting {
       this.#maybeMakeOwn();
       return;
     }
+    void this.#cut(upTo);
+  }
+
+  #cut(upTo: LogIndex): Promise<void> {
+    const { log, metrics, fail } = this.parts;
     metrics.count("compactions");
     this.#compacting = log.compact(upTo).then(
       () => {
@@ -214,6 +237,7 @@ export class Snapshotting {
         fail(error);
       },
     );
+    return this.#compacting;
   }
 
   get #behindSnapshots(): boolean {
@@ -251,6 +275,7 @@ export function isComplete(snapshot: Snapshot): boolean {
 
 /** Makes the body of an accepted snapshot the latest one. An empty body travels as nothing: it is put there now. */
 export async function installBody(snapshot: Snapshot, snapshots: SnapshotStore): Promise<void> {
+  if (isBirth(snapshot)) return;
   const descriptor = descriptorOf(snapshot);
   if (descriptor.sizeBytes === 0n) {
     const receiver = await snapshots.receive(descriptor);
@@ -259,8 +284,14 @@ export async function installBody(snapshot: Snapshot, snapshots: SnapshotStore):
   await snapshots.install(snapshot);
 }
 
+/** A group begins as if everybody had taken over a snapshot without a body: there is no state yet. */
+export function isBirth(snapshot: Snapshot): boolean {
+  return snapshot.metadata?.index === BIRTH_INDEX && descriptorOf(snapshot).snapshotId === "";
+}
+
 /** Opens the body of an installed snapshot; it stays while the reader is open, whatever comes after it. */
-export function openBody(snapshot: Snapshot, snapshots: SnapshotStore): Promise<SnapshotReader> {
+export async function openBody(snapshot: Snapshot, snapshots: SnapshotStore): Promise<SnapshotReader> {
+  if (isBirth(snapshot)) return NO_BODY;
   return snapshots.openRead(descriptorOf(snapshot).snapshotId);
 }
 
@@ -273,7 +304,8 @@ export async function restoreFrom(
   const { membership } = descriptorOf(snapshot);
   const index = snapshot.metadata?.index ?? 0n;
   try {
-    await stateMachine.restore(index, chunksOf(body));
+    if (isBirth(snapshot)) await stateMachine.apply([], index);
+    else await stateMachine.restore(index, chunksOf(body));
   } finally {
     await body.close();
   }

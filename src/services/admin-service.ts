@@ -2,9 +2,10 @@
 // the asked node.
 
 import { create } from "@bufbuild/protobuf";
-import { type ConnectRouter, createClient, type HandlerContext } from "@connectrpc/connect";
+import { type ConnectRouter, createClient } from "@connectrpc/connect";
 import type { NodeId } from "../core/types.js";
 import {
+  CompactResponseSchema,
   type Member,
   MembershipResponseSchema,
   RaftAdminService,
@@ -13,6 +14,8 @@ import {
 } from "../gen/service_pb.js";
 import type { CallOptions } from "../node/calls.js";
 import { RaftNodeError } from "../node/errors.js";
+import type { InitialMember } from "../node/initialize.js";
+import type { CompactedLog, CompactLogOptions } from "../node/maintenance.js";
 import type { Membership } from "../node/membership.js";
 import type { TargetMember } from "../node/membership-target.js";
 import { addressProblem } from "./address.js";
@@ -20,7 +23,7 @@ import type { LeaderCalls, PeerDialer } from "./leader-calls.js";
 import { membershipMessage } from "./membership-message.js";
 import { type AskedMember, requireReachable } from "./reachability.js";
 import {
-  SNAPSHOT_BUDGET,
+  LONG_WORK_BUDGET,
   SnapshotDownloads,
   type SnapshottedNode,
   snapshotInfo,
@@ -39,6 +42,8 @@ export interface AdministeredNode extends SnapshottedNode {
   updateAddress(id: NodeId, address: string, options?: ForceOptions): Promise<Membership>;
   changeMembershipTo(members: readonly TargetMember[], options?: ForceOptions): Promise<Membership>;
   transferLeadership(to?: NodeId, options?: CallOptions): Promise<NodeId>;
+  initialize(members: readonly InitialMember[], options?: CallOptions): Promise<Membership>;
+  compact(options?: CompactLogOptions): Promise<CompactedLog>;
 }
 
 export interface AdminRoutesOptions {
@@ -53,13 +58,21 @@ export function adminRoutes({ node, calls, dialer }: AdminRoutesOptions): (route
   const downloads = new SnapshotDownloads(node);
   const answer = (membership: Membership) =>
     create(MembershipResponseSchema, { membership: membershipMessage(membership) });
-  const tryOut = async (members: readonly AskedMember[], context: HandlerContext, options: ForceOptions) => {
+  const tryOut = async (members: readonly AskedMember[], options: ForceOptions) => {
     if (options.force === true) return;
-    const authorization = context.requestHeader.get("authorization");
-    await requireReachable(members, { dialer, clusterId: node.clusterId, authorization }, options);
+    await requireReachable(members, { dialer, clusterId: node.clusterId }, options);
   };
   return (router) =>
     router.service(RaftAdminService, {
+      initialize: (request, context) =>
+        calls.own(context, async (options) => {
+          const members = request.members.map(({ id, address, learner }) => ({
+            id: requireId(id),
+            address: requireAddress(address),
+            learner,
+          }));
+          return answer(await node.initialize(members, options));
+        }),
       addLearner: (request, context) =>
         calls.write(context, {
           here: async (call) => {
@@ -67,7 +80,7 @@ export function adminRoutes({ node, calls, dialer }: AdminRoutesOptions): (route
             const options = { ...call, force };
             requireId(id);
             requireAddress(address);
-            await tryOut([{ id, address }], context, options);
+            await tryOut([{ id, address }], options);
             return answer(await node.addLearner(id, address, options));
           },
           there: (transport, options) =>
@@ -93,7 +106,7 @@ export function adminRoutes({ node, calls, dialer }: AdminRoutesOptions): (route
             const { members, force } = request;
             const options = { ...call, force };
             requireMembers(members);
-            await tryOut(addressesNewTo(node.membership, members), context, options);
+            await tryOut(addressesNewTo(node.membership, members), options);
             return answer(await node.changeMembershipTo(members, options));
           },
           there: (transport, options) =>
@@ -106,7 +119,7 @@ export function adminRoutes({ node, calls, dialer }: AdminRoutesOptions): (route
             const options = { ...call, force };
             requireId(id);
             requireAddress(address);
-            await tryOut([{ id, address }], context, options);
+            await tryOut([{ id, address }], options);
             return answer(await node.updateAddress(id, address, options));
           },
           there: (transport, options) =>
@@ -130,7 +143,24 @@ export function adminRoutes({ node, calls, dialer }: AdminRoutesOptions): (route
             create(TakeSnapshotResponseSchema, {
               snapshot: snapshotInfo(await node.takeSnapshot(options), node.clusterId),
             }),
-          SNAPSHOT_BUDGET,
+          LONG_WORK_BUDGET,
+        ),
+      compact: (request, context) =>
+        calls.own(
+          context,
+          async (options) => {
+            const { firstIndex, fileBytes, freeBytes } = await node.compact({
+              ...options,
+              upTo: request.upToIndex === 0n ? undefined : request.upToIndex,
+              file: request.file,
+            });
+            return create(CompactResponseSchema, {
+              firstIndex,
+              fileBytes: BigInt(fileBytes),
+              freeBytes: BigInt(freeBytes),
+            });
+          },
+          LONG_WORK_BUDGET,
         ),
       downloadSnapshot: ({ take }, context) =>
         calls.stream(context, (signal) => downloads.download(take, signal)),
@@ -142,9 +172,10 @@ function requireId(id: NodeId): NodeId {
   throw new RaftNodeError("invalidArgument", "node_id is missing: give the id of a node, 1 or higher");
 }
 
-function requireAddress(address: string): void {
+function requireAddress(address: string): string {
   const problem = addressProblem(address);
-  if (problem !== undefined) throw new RaftNodeError("invalidArgument", `address ${problem}`);
+  if (problem === undefined) return address;
+  throw new RaftNodeError("invalidArgument", `address ${problem}`);
 }
 
 function requireMembers(members: readonly Member[]): void {

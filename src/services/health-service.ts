@@ -8,6 +8,7 @@ import {
 } from "../gen/grpc/health/v1/health_pb.js";
 import type { Clock } from "../node/ports.js";
 import type { LeaderCalls } from "./leader-calls.js";
+import { pause } from "./pause.js";
 import type { Readiness } from "./readiness.js";
 
 export interface HealthRoutesOptions {
@@ -30,7 +31,7 @@ const DEFAULT_MAX_WATCHES = 1_000;
 
 /** Mounts grpc.health.v1.Health on a Connect router. */
 export function healthRoutes(options: HealthRoutesOptions): (router: ConnectRouter) => void {
-  const { readiness, calls, maxWatches = DEFAULT_MAX_WATCHES } = options;
+  const { readiness, calls, maxWatches = DEFAULT_MAX_WATCHES, intervalMs = DEFAULT_INTERVAL_MS } = options;
   const isKnown = (service: string) => service === "" || [...options.services()].includes(service);
   const look = async (): Promise<Status> => {
     const { ready } = await readiness.check();
@@ -49,7 +50,7 @@ export function healthRoutes(options: HealthRoutesOptions): (router: ConnectRout
         const now = isKnown(service) ? await look() : { status: SERVICE_UNKNOWN };
         if (now.status !== last) yield now;
         last = now.status;
-        await pause(options, signal);
+        await pause(options.clock, intervalMs, signal);
       }
     } finally {
       watches -= 1;
@@ -64,17 +65,4 @@ export function healthRoutes(options: HealthRoutesOptions): (router: ConnectRout
       },
       watch: ({ service }, context) => calls.stream(context, (signal) => watch(service, signal)),
     });
-}
-
-function pause({ clock, intervalMs }: HealthRoutesOptions, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => {
-    const done = () => {
-      cancel();
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const cancel = clock.after(intervalMs ?? DEFAULT_INTERVAL_MS, done);
-    signal.addEventListener("abort", done, { once: true });
-  });
 }

@@ -16,8 +16,6 @@ export interface AskedMember {
 export interface ReachabilityOptions {
   readonly dialer: PeerDialer;
   readonly clusterId: string;
-  /** Sent along: with what the caller shows, the other node lets this one ask too. */
-  readonly authorization: string | null;
 }
 
 /** No connection inside of a cluster takes longer to answer. */
@@ -39,21 +37,14 @@ export async function requireReachable(
 
 async function ask(
   { id, address }: AskedMember,
-  { dialer, clusterId, authorization }: ReachabilityOptions,
+  { dialer, clusterId }: ReachabilityOptions,
   { signal, deadlineMs = MAX_WAIT_MS }: CallOptions,
 ): Promise<void> {
   const timeoutMs = Math.max(1, Math.floor(Math.min(MAX_WAIT_MS, deadlineMs * SHARE)));
   const there = createClient(RaftMetricsService, dialer.dial(address));
   let found: { readonly id: NodeId; readonly clusterId: string };
   try {
-    found = await there.metrics(
-      {},
-      {
-        timeoutMs,
-        ...(signal === undefined ? {} : { signal }),
-        ...(authorization === null ? {} : { headers: { authorization } }),
-      },
-    );
+    found = await there.metrics({}, { timeoutMs, ...(signal === undefined ? {} : { signal }) });
   } catch (error) {
     if (signal?.aborted === true) throw new RaftNodeError("aborted", "the call was given up");
     throw refused(id, address, whyNot(error, timeoutMs, dialer.neverSent(error)), error);

@@ -26,8 +26,8 @@ export interface SnapshottedNode {
 const CHUNK_BYTES = 256 * 1024;
 /** Each keeps a file on the disk that may be superseded, and a piece of it in memory. */
 const MAX_DOWNLOADS = 4;
-/** A state of many gigabytes takes its time; the client's signal ends the waiting sooner. */
-export const SNAPSHOT_BUDGET = { defaultDeadlineMs: 10 * 60_000, maxDeadlineMs: 60 * 60_000 };
+/** Many gigabytes take their time; the client's signal ends the waiting sooner. */
+export const LONG_WORK_BUDGET = { defaultDeadlineMs: 10 * 60_000, maxDeadlineMs: 60 * 60_000 };
 
 export function snapshotInfo(snapshot: Snapshot, clusterId: string): SnapshotInfo {
   const descriptor: SnapshotDescriptor = fromBinary(SnapshotDescriptorSchema, snapshot.data);
@@ -60,7 +60,7 @@ export class SnapshotDownloads {
     }
     this.#open += 1;
     try {
-      const deadlineMs = SNAPSHOT_BUDGET.maxDeadlineMs;
+      const deadlineMs = LONG_WORK_BUDGET.maxDeadlineMs;
       const { snapshot, body } = await this.node.openSnapshot({ take, signal, deadlineMs });
       try {
         const info = snapshotInfo(snapshot, this.node.clusterId);
