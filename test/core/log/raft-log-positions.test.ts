@@ -279,6 +279,26 @@ describe("the persisted index, behind a snapshot at 5/2", () => {
     expect(log.persisted).toBe(0n);
   });
 
+  test("is not moved by a write that ends where a snapshot ends that waits to replace it", () => {
+    const log = logOf([0n, 0n]);
+    log.append(entriesAt(1n, 1n, 1n, 1n));
+    handOver(log);
+    log.restore(snapshotAt(3n, 2n));
+    expect(log.maybePersist(3n, 1n)).toBe(false);
+    expect(log.maybePersist(2n, 1n), "what lies before it is on the disk").toBe(true);
+    expect(log.persisted).toBe(2n);
+  });
+
+  test("is not moved by a write that ends where a snapshot of another term begins the log by now", () => {
+    const log = logOf([0n, 0n]);
+    log.append(entriesAt(1n, 1n, 1n));
+    handOver(log);
+    log.restore(snapshotAt(2n, 2n));
+    handOver(log);
+    expect(log.maybePersist(2n, 1n)).toBe(false);
+    expect(log.persisted).toBe(0n);
+  });
+
   test("does not need the term of an entry that is compacted by now", () => {
     const log = logOf([0n, 0n], 1n);
     log.append(entriesAt(2n, 1n, 1n, 1n));
@@ -323,6 +343,14 @@ describe("a snapshot that replaces the log", () => {
   test("that was never committed, or never handed over, cannot be on the disk", () => {
     const log = logOf([0n, 0n], 1n, 1n);
     expect(() => log.maybePersistSnapshot(3n)).toThrow(InvariantViolation);
+    const longer = logOf([0n, 0n]);
+    longer.append(entriesAt(1n, 1n, 1n, 1n));
+    expect(() => longer.maybePersistSnapshot(2n), "not committed").toThrow(InvariantViolation);
+    longer.commitTo(3n);
+    for (const index of [1n, 2n, 3n]) {
+      expect(() => longer.maybePersistSnapshot(index), "not handed over").toThrow(InvariantViolation);
+    }
+    expect(longer.persisted).toBe(0n);
   });
 });
 
@@ -415,6 +443,13 @@ describe("what may be applied, of 4 … 7 behind a snapshot at 3", () => {
     expect(() => log.appliedTo(5n)).toThrow(InvariantViolation);
     expect(log.applied).toBe(4n);
   });
+});
+
+test("a vote message tells nothing of a commit index whose term the storage has compacted away", () => {
+  const log = logOf([0n, 0n], 1n, 1n, 1n);
+  log.commitTo(1n);
+  storageOf(log).compact(3n);
+  expect(log.commitInfo()).toEqual({ index: 0n, term: 0n });
 });
 
 test("a vote message tells how far the log is committed, and in which term", () => {

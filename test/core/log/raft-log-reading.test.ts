@@ -6,6 +6,7 @@ import {
   type Entry,
   EntryType,
   type GetEntriesContext,
+  InvariantViolation,
   MemoryStorage,
   NO_LIMIT,
   newConfState,
@@ -193,6 +194,21 @@ describe("a slice", () => {
     expect(read(log, low, high, maxBytes)).toEqual(has.map((index) => `${index}/${index}`));
   });
 
+  test("has nothing of what a waiting snapshot replaces, though the storage still serves it", () => {
+    const { log } = logOf({ stored: [1n, 1n, 1n, 1n] });
+    log.restore(newSnapshot(3n, 2n, newConfState()));
+    expect(errorCodeOf(() => read(log, 1n, 3n))).toBe("compacted");
+    expect(errorCodeOf(() => read(log, 3n, 4n))).toBe("compacted");
+    expect(errorCodeOf(() => read(log, 4n, 5n))).toBe("unavailable");
+  });
+
+  test("from beyond the end on is empty, like one up to where it begins", () => {
+    const { log } = logOf({ stored: [1n], unstable: [1n] });
+    for (const low of [3n, 4n, 9n]) expect(log.entriesFrom(low, NO_LIMIT, CONTEXT)).toEqual([]);
+    log.commitTo(2n);
+    for (const since of [2n, 3n, 9n]) expect(log.nextEntriesSince(since, NO_LIMIT)).toEqual([]);
+  });
+
   test("never glues the tail behind a gap when the storage returned fewer than asked (2.65)", () => {
     const { log } = logOf({ stored: [1n, 1n, 1n], unstable: [1n] });
     log.storage.entries = (low: bigint) => entriesAt(low, 1n);
@@ -240,6 +256,12 @@ describe("looking for a membership change", () => {
       }
     },
   );
+
+  test("stops the node when the storage returns nothing for entries that it has, instead of asking for ever", () => {
+    const { log, storage } = logWithChangesAt(10n);
+    storage.entries = () => [];
+    expect(() => log.hasConfChange(1n, 11n, NO_LIMIT, CONTEXT)).toThrow(InvariantViolation);
+  });
 
   test("stops at the first page that has one, and fills its pages (R5)", () => {
     // A membership change is two bytes larger than an empty entry.

@@ -20,12 +20,12 @@ import { appendOf, entriesOf, range, store } from "./support.js";
 
 const START = { index: 0n, term: 0n };
 
-/** A follower of three that holds ten entries, all committed and durable, and has been handed none. */
-function followerOf(limitBytes: number): TestNode {
+/** A follower of three that holds ten durable entries, committed up to `commit`, and has been handed none. */
+function followerOf(limitBytes: number, commit = 10n): TestNode {
   const storage = new MemoryStorage();
   storage.setConfState(newConfState({ voters: [1n, 2n, 3n] }));
   storage.append(entriesOf(1n, 1n, 10n));
-  storage.setHardState(newHardState(1n, 0n, 10n));
+  storage.setHardState(newHardState(1n, 0n, commit));
   return new TestNode(1n, { storage, autoApply: false, config: { maxCommittedSizePerReady: limitBytes } });
 }
 
@@ -86,6 +86,14 @@ describe("committed entries", () => {
     node.act((raw) => raw.advanceApply());
     expect(takeCommitted(node)).toBe("9..10");
     node.act((raw) => raw.advanceApply());
+    expect(node.node.hasReady()).toBe(false);
+  });
+
+  test("fill up what is left of the budget, and no more, while others are being applied", () => {
+    const node = followerOf(4 * ONE_ENTRY, 3n);
+    expect(takeCommitted(node)).toBe("1..3");
+    node.step(newMessage(MessageType.MsgHeartbeat, 1n, { from: 2n, term: 1n, commit: 10n }));
+    expect(takeCommitted(node)).toBe("4..4");
     expect(node.node.hasReady()).toBe(false);
   });
 
@@ -190,6 +198,20 @@ describe("applying ahead of the own disk", () => {
   ])("may go $limit entries beyond it: $expected", ({ limit, expected }) => {
     const leader = leaderAheadOfItsDisk(limit, "set while leading");
     expect(range(leader.node.ready().committedEntries)).toBe(expected);
+  });
+
+  test("is a leader's privilege, whoever it is granted to and when", () => {
+    const storage = new MemoryStorage();
+    storage.setConfState(newConfState({ voters: [1n, 2n, 3n] }));
+    const follower = new TestNode(1n, { storage, autoApply: false });
+    follower.act((raw) => raw.setMaxApplyUnpersistedLogLimit(100));
+    follower.step(appendOf(1n, START, entriesOf(1n, 1n, 3n), 3n));
+    expect(follower.raft.log.committed).toBe(3n);
+    const ready = follower.node.ready();
+    store(storage, ready);
+    follower.act((raw) => raw.advanceAppendAsync(ready));
+    expect(ready.committedEntries).toEqual([]);
+    expect(follower.node.hasReady(), "before its disk has them").toBe(false);
   });
 
   test("can be configured, which raft-rs forgets at the first election (U14)", () => {

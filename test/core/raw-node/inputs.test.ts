@@ -74,6 +74,22 @@ describe("step", () => {
     }
   });
 
+  test("takes the wish of another node to lead, and of nobody: those who pass it on name a term", () => {
+    const leader = new TestNode(1n, { voters: VOTERS }).forceLeader();
+    leader.takeMessages();
+    const wish = (from: bigint, term: bigint) =>
+      leader.act((raw) => raw.step(newMessage(MessageType.MsgTransferLeader, 1n, { from, term })));
+    const { term } = leader.raft;
+    wish(2n, 0n);
+    expect(leader.trace.at(-1)).toMatchObject({ type: "messageIgnored", reason: "malformed" });
+    expect(leader.node.status().leadTransferee).toBeUndefined();
+    // A follower may pass on that this node is to lead, which it does.
+    wish(1n, term);
+    expect(leader.trace.at(-1)).toMatchObject({ type: "messageIgnored", reason: "alreadyThere" });
+    wish(2n, term);
+    expect(leader.node.status().leadTransferee).toBe(2n);
+  });
+
   test("of a response with a later term from a stranger changes nothing", () => {
     const node = new TestNode(1n, { voters: VOTERS }).forceLeader();
     const before = node.node.status();
@@ -257,6 +273,14 @@ describe("while it runs", () => {
     expect(node.leader).toBe(0n);
     node.step(request);
     expect(node.takeMessages()).toMatchObject([{ to: 3n, reject: false }]);
+  });
+
+  test("a follower that has no leader to forget keeps its patience: it would never campaign", () => {
+    const node = new TestNode(1n, { voters: VOTERS });
+    node.tick(9);
+    node.act((raw) => raw.forgetLeader());
+    node.tick();
+    expect(node.role).toBe("candidate");
   });
 
   test.each(["leader", "candidate", "leaseBased"])("forgetLeader is nothing to a %s", (what) => {

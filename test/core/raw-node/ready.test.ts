@@ -205,6 +205,18 @@ describe("a follower's Ready", () => {
     expect(node.node.ready().committedEntries).toEqual(late.slice(0, 2));
   });
 
+  test("holds a snapshot, as it does entries, until it is told that the storage has it", () => {
+    const node = follower();
+    const snapshot = newSnapshot(10n, 3n, newConfState({ voters: [1n, 2n] }));
+    node.step(newMessage(MessageType.MsgSnapshot, 1n, { from: 2n, term: 3n, snapshot }));
+    expect(node.node.ready().snapshot).toEqual(snapshot);
+    expect(node.node.hasReady()).toBe(true);
+    const again = node.node.ready();
+    expect(again.snapshot).toEqual(snapshot);
+    expect(storeAndAdvance(node, again)).toEqual(QUIET_LIGHT);
+    expect(node.node.hasReady()).toBe(false);
+  });
+
   test("hands out of an overwritten log only what is still on the disk", () => {
     const storage = MemoryStorage.withConfState({ voters: [1n, 2n, 3n] });
     const node = new TestNode(1n, { storage, autoApply: false });
@@ -231,6 +243,17 @@ describe("a Ready", () => {
     expect(node.node.ready()).toMatchObject({ hardState: newHardState(2n, 0n, 1n), messages: [{ to: 2n }] });
     expect(node.node.hasReady()).toBe(false);
     expect(node.node.ready()).toEqual({ ...NOTHING, number: 2 });
+  });
+
+  test("that is advanced a second time is old news", () => {
+    const node = new TestNode(1n, { voters: [1n] });
+    node.act((raw) => raw.campaign());
+    const ready = node.node.ready();
+    store(node.storage, ready);
+    node.act((raw) => raw.advanceAppend(ready));
+    const { entries } = node.raft.log.unstable;
+    expect(node.act((raw) => raw.advanceAppend(ready))).toEqual(QUIET_LIGHT);
+    expect(node.raft.log.unstable.entries).toEqual(entries);
   });
 
   test("does not lose a message that is made before the one before it has been advanced", () => {
