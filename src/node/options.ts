@@ -1,6 +1,6 @@
 // What a node is started with, the limits it keeps, and their defaults.
 
-import { type Config, type ConfigInput, validateConfig } from "../core/config.js";
+import { type Config, type ConfigInput, DEFAULT_CONFIG, validateConfig } from "../core/config.js";
 import { ConfigInvalid } from "../core/errors.js";
 import type { NodeId } from "../core/types.js";
 import { RaftNodeError } from "./errors.js";
@@ -93,7 +93,10 @@ export interface RaftNodeOptions {
   readonly logger?: Logger | undefined;
   /** A uniform random integer in `[min, max)`. Default: `crypto.randomInt`. */
   readonly randomInt?: ((min: number, max: number) => number) | undefined;
-  /** Default 100. The election timeout is `raft.electionTick` of these, 10 by default. */
+  /**
+   * Default 100. The election timeout is `raft.electionTick` of these, 10 by default; an election begins at random
+   * after one to one and a half of it without a leader, unless `raft.maxElectionTick` says otherwise.
+   */
   readonly tickIntervalMs?: number | undefined;
   readonly raft?: RaftOptions | undefined;
   /**
@@ -109,6 +112,7 @@ export interface RaftNodeOptions {
 }
 
 export const DEFAULT_TICK_INTERVAL_MS = 100;
+const LEAST_RANDOM_TICKS = 3;
 
 export const SILENT: Logger = {
   debug: () => {},
@@ -152,12 +156,13 @@ export function completeCompaction(input: Partial<CompactionOptions> | undefined
  * @throws RaftNodeError `invalidArgument` naming the field.
  */
 export function raftConfig(
-  options: RaftNodeOptions,
+  options: Pick<RaftNodeOptions, "id" | "raft">,
   applied: bigint,
   randomInt: Config["randomInt"],
 ): Config {
   const input: ConfigInput = {
     ...options.raft,
+    maxElectionTick: options.raft?.maxElectionTick ?? defaultMaxElectionTick(options.raft),
     id: options.id,
     randomInt,
     applied,
@@ -171,6 +176,16 @@ export function raftConfig(
     if (!(error instanceof ConfigInvalid)) throw error;
     throw new RaftNodeError("invalidArgument", `raft: ${error.message}`, { cause: error });
   }
+}
+
+/**
+ * Where random election timeouts end: half an election timeout after they begin, and not one, as in raft-rs. What is
+ * random has to be long beside the few milliseconds in which a candidate is elected, no longer: it is time without a
+ * leader (thesis §9.3).
+ */
+function defaultMaxElectionTick(raft: RaftOptions = {}): number {
+  const { electionTick, minElectionTick } = { ...DEFAULT_CONFIG, ...raft };
+  return Math.max(electionTick, minElectionTick) + Math.max(Math.ceil(electionTick / 2), LEAST_RANDOM_TICKS);
 }
 
 /**

@@ -2,6 +2,7 @@
 
 import { getEventListeners } from "node:events";
 import { describe, expect, test } from "vitest";
+import { maxElectionTick, minElectionTick } from "../../src/core/config.js";
 import { newConfState, newMessage, newNormalEntry } from "../../src/core/messages.js";
 import { MessageType } from "../../src/gen/eraftpb_pb.js";
 import { Calls } from "../../src/node/calls.js";
@@ -9,6 +10,7 @@ import { RaftNodeError } from "../../src/node/errors.js";
 import { Inbox } from "../../src/node/inbox.js";
 import { membershipOf } from "../../src/node/membership.js";
 import { Histogram, NodeMetrics } from "../../src/node/metrics.js";
+import { raftConfig } from "../../src/node/options.js";
 import { Peers } from "../../src/node/peers.js";
 import { Pending } from "../../src/node/pending.js";
 import { systemClock } from "../../src/node/system-clock.js";
@@ -51,6 +53,16 @@ describe("the inbox", () => {
     ]);
     expect(inbox.takeReports()).toEqual([]);
   });
+});
+
+test.each([
+  { given: {}, range: [10, 15] },
+  { given: { electionTick: 3, heartbeatTick: 1 }, range: [3, 6] },
+  { given: { electionTick: 20, minElectionTick: 25 }, range: [25, 35] },
+  { given: { maxElectionTick: 40 }, range: [10, 40] },
+])("random election timeouts are short of one and a half: $given", ({ given, range }) => {
+  const config = raftConfig({ id: 1n, raft: given }, 0n, () => 0);
+  expect([minElectionTick(config), maxElectionTick(config)]).toEqual(range);
 });
 
 describe("the ticker", () => {
