@@ -96,6 +96,10 @@ export class Host {
     this.#random = random.fork(`host ${id}`);
     this.disk = new Disk(`node-${id}`, scheduler, this.#random.fork("disk"), trace);
     this.disk.onUse = () => this.#use();
+    this.disk.onTorn = () => {
+      this.damaged = true;
+      this.crash("in the middle of a batch");
+    };
     this.#dir = mount(this.disk);
     this.limits = completeLimits(swarm.limits);
     this.#priority = swarm.priorities ? BigInt(this.#random.int(0, 3)) : 0n;
@@ -152,11 +156,18 @@ export class Host {
     if (up === undefined || !up.process.alive) return;
     const { run, node, log } = up;
     const status = node.status();
-    this.world.observe({ type: "status", run, status, limits: this.limits });
     const { storage } = log;
     const firstIndex = storage.firstIndex();
     // Beyond what is persisted, the storage may still serve what is about to be replaced.
     const known = minOf(status.commit, minOf(status.persisted, storage.lastIndex()));
+    const isKnown = known === status.commit && known >= firstIndex;
+    this.world.observe({
+      type: "status",
+      run,
+      status,
+      commitTerm: isKnown ? storage.term(known) : undefined,
+      limits: this.limits,
+    });
     for (let index = maxOf(this.#checkedCommit + 1n, firstIndex); index <= known; index += 1n) {
       const term = storage.term(index);
       this.world.observe({ type: "committed", run, index, term, currentTerm: status.term });

@@ -324,6 +324,20 @@ export const MUTANTS: readonly Mutant[] = [
     replace: "if (modRevision >= 0n) return undefined;",
   },
   {
+    name: "transaction of several revisions",
+    why: "what one transaction writes is not of one revision",
+    file: "src/placement/kv/kv-transaction.ts",
+    find: "const existed = setAt(view, revision, operation",
+    replace: "const existed = setAt(view, view.revision + 1n, operation",
+  },
+  {
+    name: "end of the log not looked at",
+    why: "a torn batch: the last entries are not there, and nobody asks",
+    file: "src/storage/load-log.ts",
+    find: "if (this.#expected !== this.#records.extent.last + 1n) {",
+    replace: "if (this.#expected > this.#records.extent.last + 1n) {",
+  },
+  {
     name: "sessions forgotten with a restart",
     why: "nodes remember different things",
     file: "src/placement/kv/kv-state-machine.ts",

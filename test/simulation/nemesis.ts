@@ -160,9 +160,11 @@ export class Nemesis {
         return this.#restartLater(host);
       case "damagedDisk":
         if (!this.#mayLose(host)) return false;
-        host.damaged = this.random.chance(0.4) && host.disk.tear();
         host.crash("killed");
-        host.damaged ||= host.disk.damage();
+        host.damaged = host.disk.damage();
+        return this.#restartLater(host);
+      case "tornBatch":
+        host.disk.mayTear = () => !this.#stopped && this.#mayLose(host);
         return this.#restartLater(host);
       case "lostDisk":
         if (!this.#mayLose(host)) return false;

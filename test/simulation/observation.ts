@@ -72,7 +72,14 @@ export type Observation =
       readonly floor: bigint;
     }
   | { readonly type: "membership"; readonly run: Run; readonly membership: Membership }
-  | { readonly type: "status"; readonly run: Run; readonly status: NodeStatus; readonly limits: NodeLimits };
+  | {
+      readonly type: "status";
+      readonly run: Run;
+      readonly status: NodeStatus;
+      /** Of the entry at its commit index, if that is on its disk and still in its log. */
+      readonly commitTerm: Term | undefined;
+      readonly limits: NodeLimits;
+    };
 
 /** Returns what is wrong, as a sentence; undefined when nothing is. */
 export type Observer = (observation: Observation) => string | undefined;

@@ -22,6 +22,7 @@ export const FAULTS = [
   "hangingDisk",
   "fullDisk",
   "damagedDisk",
+  "tornBatch",
   "lostDisk",
   "lostState",
   "oldState",

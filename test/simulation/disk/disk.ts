@@ -64,12 +64,15 @@ export class Disk {
   };
   /** A write has failed, or never ended: the process that asked for it may stop working. */
   hasFailed = false;
-  /** What each write does, and what it leaves behind if it is torn in a way that shows. */
-  readonly #underWay = new Map<() => void, ((random: Random) => void) | undefined>();
+  /** Asked when the next batch for the log arrives; if it says yes, half of the batch is what is left. */
+  mayTear: (() => boolean) | undefined;
+  readonly #underWay = new Set<() => void>();
   #copiedStores: ReadonlyMap<string, StoreImage> | undefined;
   #process: Process | undefined;
   /** Runs before each use of the disk; may end the process. */
   onUse: () => void = () => {};
+  /** Half of a batch is there: the process ends. */
+  onTorn: () => void = () => {};
 
   constructor(
     readonly name: string,
@@ -82,25 +85,14 @@ export class Disk {
   attach(process: Process): void {
     this.#process = process;
     this.hasFailed = false;
+    this.mayTear = undefined;
     this.health.failing = false;
   }
 
   /** The process has died: of what was under way, some is there and some is not. */
   crash(): void {
-    for (const perform of this.#underWay.keys()) if (this.random.chance(0.5)) perform();
+    for (const perform of this.#underWay) if (this.random.chance(0.5)) perform();
     this.#underWay.clear();
-  }
-
-  /** Leaves a half of a batch that is on its way to the log. False: there is none. */
-  tear(): boolean {
-    for (const [perform, tear] of this.#underWay) {
-      if (tear === undefined) continue;
-      tear(this.random);
-      this.#underWay.delete(perform);
-      this.trace.add(this.name, "disk tears a batch");
-      return true;
-    }
-    return false;
   }
 
   /** Keeps a copy of the state machine's files, to be put back some day. */
@@ -117,12 +109,12 @@ export class Disk {
     return true;
   }
 
-  /** Resolves when `perform` has happened and will not be undone. */
+  /** Resolves when `perform` has happened and will not be undone. `tear` leaves a half of it, in a way that shows. */
   write(what: string, perform: () => void, tear?: (random: Random) => void): Promise<void> {
     this.onUse();
     const process = this.#process;
     if (process?.alive !== true) return new Promise(() => {});
-    this.#underWay.set(perform, tear);
+    this.#underWay.add(perform);
     return new Promise((resolve, reject) => {
       this.#finishAfter(process, () => {
         if (!this.#underWay.delete(perform)) return;
@@ -133,10 +125,22 @@ export class Disk {
           reject(new DiskError(`the disk failed to write ${what}`));
           return;
         }
+        if (tear !== undefined && this.#tears(tear)) return;
         perform();
         resolve();
       });
     });
+  }
+
+  #tears(tear: (random: Random) => void): boolean {
+    const { mayTear } = this;
+    this.mayTear = undefined;
+    if (mayTear === undefined) return false;
+    if (!mayTear()) return false;
+    this.trace.add(this.name, "disk tears a batch");
+    tear(this.random);
+    this.onTorn();
+    return true;
   }
 
   /** A moment that costs time and changes nothing. */

@@ -2,6 +2,7 @@
 
 import type { Invariant } from "../observation.js";
 import { boundedMemory } from "./bounded-memory.js";
+import { commitRule } from "./commit-rule.js";
 import { durability } from "./durability.js";
 import { electionSafety } from "./election-safety.js";
 import { leaderAppendOnly } from "./leader-append-only.js";
@@ -17,6 +18,7 @@ export const INVARIANTS: Readonly<Record<string, Invariant>> = {
   "election safety": electionSafety,
   "log matching": logMatching,
   "leader completeness": leaderCompleteness,
+  "commit rule": commitRule,
   "leader append-only": leaderAppendOnly,
   "monotonic positions": monotonic,
   "durability of what was acknowledged": durability,
