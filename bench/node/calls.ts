@@ -24,6 +24,12 @@ export interface Position {
   readonly applied: number;
 }
 
+/** Milliseconds since the epoch: of the processes of one machine. */
+export interface TakenOver {
+  readonly ledAtMs: number;
+  readonly appliedAtMs: number;
+}
+
 export interface Calls {
   /** Proposes as leader, always `inFlight` at once, until `endLoad`. */
   startLoad: { args: { readonly inFlight: number; readonly bytes: number }; answer: true };
@@ -32,8 +38,8 @@ export interface Calls {
   position: { args: object; answer: Position };
   /** The highest memory use since the last call. */
   peakRss: { args: object; answer: number };
-  /** Resolves when a proposal of this node was applied here: it leads. False: given up. */
-  proposeWhenLeading: { args: object; answer: boolean };
+  /** Resolves when a proposal of this node was applied here: it leads. */
+  proposeWhenLeading: { args: object; answer: TakenOver | "gaveUp" };
   giveUp: { args: object; answer: true };
   addLearner: { args: { readonly id: number; readonly address: string }; answer: true };
 }

@@ -86,16 +86,17 @@ function handlersOf({ node, metrics }: EmbeddedNode<BenchMachine>): Handlers {
     proposeWhenLeading: async () => {
       for (waiting = true; waiting; ) {
         if (node.isLeader) {
+          const ledAtMs = Date.now();
           try {
             await node.propose(new Uint8Array(256));
-            return true;
+            return { ledAtMs, appliedAtMs: Date.now() };
           } catch {
             // Led for a moment only: the next leader may be this one again.
           }
         }
         await new Promise((resolve) => setTimeout(resolve, 1));
       }
-      return false;
+      return "gaveUp";
     },
     giveUp: async () => {
       waiting = false;
