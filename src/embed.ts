@@ -30,7 +30,7 @@ import { adminRoutes } from "./services/admin-service.js";
 import type { CallBudgetLimits } from "./services/call-budget.js";
 import { toConnectError } from "./services/connect-errors.js";
 import { healthRoutes } from "./services/health-service.js";
-import { LeaderCalls } from "./services/leader-calls.js";
+import { type Forwarding, LeaderCalls } from "./services/leader-calls.js";
 import { metricsRoutes } from "./services/metrics-service.js";
 import type { PrometheusText } from "./services/prometheus-text.js";
 import { Readiness } from "./services/readiness.js";
@@ -94,6 +94,8 @@ export interface EmbedOptions<M extends StateMachine> {
   readonly log?: Pick<LmdbStorageOptions, "space" | "freeBytes" | "compactFileBytes"> | undefined;
   readonly transportLimits?: Partial<TransportLimits> | undefined;
   readonly callBudget?: Partial<CallBudgetLimits> | undefined;
+  /** What a node that does not lead does with writes and linearizable reads. Default `forward`. */
+  readonly forwarding?: Forwarding | undefined;
   /** How long open calls may take to end when the node is closed. Default 2,000. */
   readonly shutdownGraceMs?: number | undefined;
 }
@@ -252,7 +254,14 @@ async function start<M extends StateMachine>(
 
   const dialer = new ConnectDialer({ clock, limits: transportLimits, tls: dialTls, authorization });
   cleanup.add(() => dialer.close());
-  const calls = new LeaderCalls({ node, dialer, clock, logger, budget: options.callBudget });
+  const calls = new LeaderCalls({
+    node,
+    dialer,
+    clock,
+    logger,
+    budget: options.callBudget,
+    forwarding: options.forwarding,
+  });
   const eventLoopDelay = new EventLoopDelay(clock);
   cleanup.add(async () => eventLoopDelay.stop());
   const metrics = (): EmbedMetricsView => ({

@@ -23,6 +23,7 @@ export interface NodeOptions {
   readonly compactAfterEntries: number;
   readonly compactKeepEntries: number;
   readonly leaseReads: boolean;
+  readonly forwarding: PlacementConfig["forwarding"];
   readonly logQuotaBytes: number;
   readonly minFreeBytes: number;
   readonly logLevel: LogLevel;
@@ -45,6 +46,7 @@ export function toPlacementConfig(options: NodeOptions, logger: PlacementConfig[
     limits: { maxValueBytes, defaultDeadlineMs, historyRevisions, historyBytes },
     compaction: { afterEntries: options.compactAfterEntries, keepEntries: options.compactKeepEntries },
     leaseReads: options.leaseReads,
+    forwarding: options.forwarding,
     space: { quotaBytes: options.logQuotaBytes, minFreeBytes: options.minFreeBytes },
     logger,
   };

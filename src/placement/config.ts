@@ -6,6 +6,7 @@ import type { TlsOptions } from "../embed/tls.js";
 import type { Logger } from "../node/ports.js";
 import type { CompactionOptions } from "../node/snapshotting.js";
 import { formatAddress, type HostAndPort, splitAddress } from "../services/address.js";
+import type { Forwarding } from "../services/leader-calls.js";
 import type { SpaceLimits } from "../storage/space-guard.js";
 import { DEFAULT_HISTORY_LIMITS } from "./kv/kv-history.js";
 
@@ -59,6 +60,8 @@ export interface PlacementConfig {
   readonly tickIntervalMs?: number | undefined;
   /** Whether the leader may answer reads with consistency `leaderLease` by its lease; the same on all nodes. Default no. */
   readonly leaseReads?: boolean | undefined;
+  /** What a node that does not lead does with writes and linearizable reads. Default `forward`. */
+  readonly forwarding?: Forwarding | undefined;
   readonly limits?: Partial<PlacementLimits> | undefined;
   /** When the log is cut, and how much of it stays for nodes that are a little behind. Default 10,000 and 5,000. */
   readonly compaction?: Partial<CompactionOptions> | undefined;

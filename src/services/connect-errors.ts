@@ -59,6 +59,21 @@ export interface ErrorRow {
   readonly passes: boolean;
 }
 
+/**
+ * Milliseconds that a client should let pass before it tries again; not listed: it may do so at once, or should not at
+ * all. Long enough that what stands in the way may be gone: an election takes some hundred, making room some thousand.
+ */
+export const RETRY_ADVICE: Readonly<Partial<Record<ErrorReason, number>>> = {
+  proposalDropped: 50,
+  readDropped: 50,
+  inboxFull: 100,
+  noLeader: 250,
+  noSpace: 5_000,
+};
+
+/** An election is under way. */
+export const NO_LEADER_ADVICE_MS = 250;
+
 const { APPLIED, NOT_APPLIED, UNKNOWN, UNSPECIFIED } = ErrorDetail_Outcome;
 
 export const ERROR_TABLE: Readonly<Record<ErrorReason, ErrorRow>> = {
@@ -109,9 +124,15 @@ export function toConnectError(error: unknown, purpose: CallPurpose, leader: Lea
         leaderId: leader.leaderId ?? 0n,
         leaderAddress: leader.leaderAddress ?? "",
         outcome: purpose === "write" ? row.outcome : UNSPECIFIED,
+        retryAfterMs: retryAdvice(reason, leader),
       },
     },
   ]);
+}
+
+function retryAdvice(reason: ErrorReason, { leaderId }: LeaderView): number {
+  if (reason === "notLeader") return leaderId === undefined ? NO_LEADER_ADVICE_MS : 0;
+  return RETRY_ADVICE[reason] ?? 0;
 }
 
 /** The detail that one of these services attached; undefined for errors that came about elsewhere. */

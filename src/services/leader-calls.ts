@@ -18,6 +18,7 @@ import {
   ShuttingDown,
   toConnectError,
 } from "./connect-errors.js";
+import { requireLeader } from "./leader-only.js";
 
 /** Marks a call that a node sends on for a client: whoever gets it answers, and never sends it on again. */
 export const FORWARDED_HEADER = "raft-forwarded";
@@ -63,7 +64,18 @@ export interface ForwardOptions {
   readonly headers: Readonly<Record<string, string>>;
 }
 
+/**
+ * What a node that does not lead does with writes and linearizable reads:
+ * - `forward`: has them done at the leader, and waits out elections.
+ * - `refuse`: answers `notLeader` (FailedPrecondition) with who leads, at once.
+ */
+export const FORWARDING = ["forward", "refuse"] as const;
+
+export type Forwarding = (typeof FORWARDING)[number];
+
 export interface LeaderCallsOptions {
+  /** Default `forward`. */
+  readonly forwarding?: Forwarding | undefined;
   readonly node: RoutedNode;
   readonly dialer: PeerDialer;
   readonly clock: Clock;
@@ -81,6 +93,7 @@ const DRAIN_POLL_MS = 5;
 
 export class LeaderCalls {
   readonly #node: RoutedNode;
+  readonly #refuses: boolean;
   readonly #dialer: PeerDialer;
   readonly #clock: Clock;
   readonly #logger: Logger | undefined;
@@ -94,6 +107,7 @@ export class LeaderCalls {
 
   constructor(options: LeaderCallsOptions) {
     this.#node = options.node;
+    this.#refuses = options.forwarding === "refuse";
     this.#dialer = options.dialer;
     this.#clock = options.clock;
     this.#logger = options.logger;
@@ -103,13 +117,14 @@ export class LeaderCalls {
   }
 
   /**
-   * Does a write at the leader. Tries again while an attempt is certain not to have been applied.
+   * Does a write at the leader. Tries again while an attempt is certain not to have been applied. With forwarding
+   * `refuse`, and for calls that were forwarded already: here or not at all.
    * @throws ConnectError with an ErrorDetail, always: fit to be thrown out of a handler.
    */
   write<T>(context: HandlerContext, operation: LeaderOperation<T>): Promise<T> {
     const forwarded = context.requestHeader.has(FORWARDED_HEADER);
     return this.#serve("write", context, (budget) =>
-      forwarded
+      forwarded || this.#refuses
         ? this.#here(operation, budget)
         : this.#untilDone(budget, this.#writeAttempts(operation, budget, authorityOf(context))),
     );
@@ -117,7 +132,7 @@ export class LeaderCalls {
 
   /**
    * Resolves when the local state may be read at the level that is asked for. Linearizable, the default: it contains
-   * every write that was acknowledged before this call.
+   * every write that was acknowledged before this call. With forwarding `refuse`, only the leader serves these.
    */
   linearize(context: HandlerContext, level: ReadLevel = {}): Promise<void> {
     const { consistency = ReadConsistency.LINEARIZABLE, maxStalenessMs = 0 } = level;
@@ -128,12 +143,18 @@ export class LeaderCalls {
       consistency === ReadConsistency.SERIALIZABLE
         ? { maxStalenessMs }
         : { lease: consistency === ReadConsistency.LEADER_LEASE };
-    return this.#serve("read", context, (budget) =>
-      this.#untilDone(budget, async () => {
+    return this.#serve("read", context, async (budget) => {
+      const attempt = async () => {
         this.#requireCluster();
         await this.#node.readIndex({ ...budget.options(), ...kind });
-      }),
-    );
+      };
+      if (!this.#refuses || consistency === ReadConsistency.SERIALIZABLE) {
+        await this.#untilDone(budget, attempt);
+        return;
+      }
+      requireLeader(this.#node);
+      await attempt();
+    });
   }
 
   /**
@@ -225,15 +246,8 @@ export class LeaderCalls {
   }
 
   async #here<T>(operation: LeaderOperation<T>, budget: CallBudget): Promise<T> {
-    if (this.#node.isLeader) return await operation.here(budget.options());
-    const { leaderId } = this.#node;
-    throw new RaftNodeError(
-      "notLeader",
-      leaderId === undefined
-        ? "this node does not lead; no leader is known"
-        : `this node does not lead; node ${leaderId} does`,
-      { leaderHint: leaderId },
-    );
+    requireLeader(this.#node);
+    return await operation.here(budget.options());
   }
 
   /** One attempt per call of the returned function; remembers where the last one was told to go. */

@@ -11,7 +11,9 @@ import {
   type ErrorReason,
   errorDetail,
   isKnownReason,
+  NO_LEADER_ADVICE_MS,
   passesByItself,
+  RETRY_ADVICE,
   SERVICE_REASONS,
   ServiceError,
   toConnectError,
@@ -41,6 +43,25 @@ describe("docs/errors.md", () => {
     ]);
     expect(Object.fromEntries(documented)).toEqual(Object.fromEntries(actual));
     expect(documented).toHaveLength(actual.length);
+  });
+});
+
+describe("when to try again", () => {
+  test("is said where waiting helps, and docs/errors.md says the same", () => {
+    const text = readFileSync(new URL("../../docs/errors.md", import.meta.url), "utf8");
+    const section = text.slice(text.indexOf("## When to try again"), text.indexOf("## From RaftNode"));
+    const documented = [...section.matchAll(/^\| (`.*) \| ([\d,]+)/gm)].flatMap(
+      ([, reasons = "", number = ""]) =>
+        [...reasons.matchAll(/`(\w+)`/g)].map(([, reason = ""]) => [reason, Number(number.replace(",", ""))]),
+    );
+    expect(Object.fromEntries(documented)).toEqual({ ...RETRY_ADVICE, notLeader: NO_LEADER_ADVICE_MS });
+    const adviceFor = (error: unknown, leader: Parameters<typeof toConnectError>[2]) =>
+      errorDetail(received(toConnectError(error, "read", leader)))?.retryAfterMs;
+    expect(adviceFor(new RaftNodeError("noSpace", ""), LEADER)).toBe(5_000);
+    expect(adviceFor(new RaftNodeError("tooLarge", ""), LEADER)).toBe(0);
+    expect(adviceFor(new RaftNodeError("notLeader", ""), LEADER)).toBe(0);
+    const nobody = { leaderId: undefined, leaderAddress: undefined };
+    expect(adviceFor(new RaftNodeError("notLeader", ""), nobody)).toBe(NO_LEADER_ADVICE_MS);
   });
 });
 

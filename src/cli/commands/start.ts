@@ -96,6 +96,7 @@ function toNodeOptions(given: GivenSettings): NodeOptions {
     compactAfterEntries: requiredSetting(given, SETTINGS.compactAfterEntries),
     compactKeepEntries: requiredSetting(given, SETTINGS.compactKeepEntries),
     leaseReads: settingValue(given, SETTINGS.leaseReads) === true,
+    forwarding: requiredSetting(given, SETTINGS.forwarding),
     logQuotaBytes: requiredSetting(given, SETTINGS.logQuotaBytes),
     minFreeBytes: requiredSetting(given, SETTINGS.minFreeBytes),
     logLevel: requiredSetting(given, SETTINGS.logLevel),

@@ -4,6 +4,7 @@
 import { InvalidArgumentError } from "commander";
 import { DEFAULT_COMPACTION, DEFAULT_TICK_INTERVAL_MS } from "../../node/options.js";
 import { DEFAULT_PLACEMENT_LIMITS } from "../../placement/config.js";
+import { FORWARDING, type Forwarding } from "../../services/leader-calls.js";
 import { DEFAULT_SPACE_LIMITS } from "../../storage/space-guard.js";
 import { parseClusterId, parseCount, parseHostPort, parseMembers, parseNodeId } from "../arguments.js";
 
@@ -173,6 +174,14 @@ export const SETTINGS = {
     fallback: "false",
     parse: parseSwitch,
   }),
+  forwarding: setting({
+    key: "forwarding",
+    takes: "way",
+    describe:
+      "what a node that does not lead does with writes and linearizable reads: forward them to the leader, or refuse them and say who leads",
+    fallback: "forward",
+    parse: parseForwarding,
+  }),
   defaultDeadlineMs: setting({
     key: "default-deadline-ms",
     takes: "milliseconds",
@@ -270,6 +279,12 @@ function parseSwitch(text: string): boolean {
   if (text === "true") return true;
   if (text === "false") return false;
   throw new InvalidArgumentError("It must be true or false.");
+}
+
+function parseForwarding(text: string): Forwarding {
+  const forwarding = FORWARDING.find((way) => way === text);
+  if (forwarding === undefined) throw new InvalidArgumentError("It must be forward or refuse.");
+  return forwarding;
 }
 
 function setting<Value>(described: Setting<Value>): Setting<Value> {
