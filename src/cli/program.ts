@@ -43,7 +43,7 @@ export async function runProgram(args: readonly string[], output: Output): Promi
 }
 
 /** @param end takes the exit status of a command that ended as expected, but not with 0. */
-function createProgram(output: Output, end: (status: ExitStatus) => void): Command {
+export function createProgram(output: Output, end: (status: ExitStatus) => void): Command {
   const program = new Command("placement-center")
     .description("A replicated metadata store on Raft: run its nodes, read and write it, change its members.")
     .version(ownVersion(), "-V, --version", "print the version")

@@ -90,6 +90,17 @@ describe("reading and writing", () => {
     }
   });
 
+  test("range lists keys, txn writes several at once, and watch tells the changes", async () => {
+    const watching = start(["watch", "txn/"], env);
+    await watching.says(/watching since/);
+    const steps = ["--then", "put txn/a 1", "--then", "put txn/b 2"];
+    expect(await ok("txn", "--if", "txn/a missing", ...steps)).toMatch(/revision \d+/);
+    expect(await ok("range", "txn/")).toBe("txn/a\t1\ntxn/b\t2\n");
+    await watching.says(/txn\/a[\s\S]*txn\/b/);
+    watching.signal("SIGINT");
+    expect((await watching.finished).status).toBe(0);
+  });
+
   test("curl reads JSON over HTTP/1.1", async () => {
     await ok("put", "curl", "seen");
     const request = ["-s", "-H", "content-type: application/json", "-d", '{"key":"curl"}'];
@@ -226,6 +237,10 @@ describe("what is refused says why", () => {
     const { status, stderr } = await run(["get", "k"], { PLACEMENT_ENDPOINTS: "nowhere" });
     expect([status, stderr]).toEqual([2, expect.stringContaining("PLACEMENT_ENDPOINTS")]);
   });
+});
+
+test("the script of a shell's completion is printed", async () => {
+  expect((await run(["completion", "bash"])).stdout).toContain("snapshot");
 });
 
 test("help and version end with status 0", async () => {
