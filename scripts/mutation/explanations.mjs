@@ -4,7 +4,8 @@ import { existsSync, readFileSync } from "node:fs";
 
 const FILE = /^## `([^`]+)`$/;
 const ITEM = /^- `([^`]+)`: (.*)$/;
-const PAIR = /`([^`]+)` → ((?:`[^`]+`(?:, |))+)/g;
+/** What is changed, and all that it is changed into. */
+const PAIR = /`([^`]+)` → ((?:`[^`]+`(?! →)(?:, )?)+)/g;
 
 /**
  * The page has a heading for each file of src/core, and under it one item for each reason, with one or more mutants of

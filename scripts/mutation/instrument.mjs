@@ -1,8 +1,10 @@
-// Puts all mutants of the core into its code at once, each behind a switch. The mutants are Stryker's.
+// Puts all mutants of the core into its code at once, each behind a switch. The mutants are Stryker's, and left-out
+// statements.
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Instrumenter } from "@stryker-mutator/instrumenter";
+import { braceStatements, statementLeftOut } from "./statements.mjs";
 
 const SILENT = { isDebugEnabled: () => false, debug() {}, info() {}, warn: console.warn };
 /**
@@ -25,11 +27,12 @@ const MEMBER = /^ {2}(?:(?:static|readonly|get|set) )*(#?\w+)\b/;
  * @param mutated those of them that are to get mutants.
  */
 export async function instrument(root, files, mutated) {
-  const sources = files.map((name) => ({
+  const unbraced = files.map((name) => ({
     name,
     mutate: mutated.has(name),
     content: readFileSync(join(root, name), "utf8"),
   }));
+  const sources = await braceStatements(SILENT, unbraced);
   const options = { plugins: null, excludedMutations: [], ignorers: [NOT_THE_POINT], noHeader: false };
   const instrumented = await new Instrumenter(SILENT).instrument(sources, options);
   const originals = new Map(sources.map(({ name, content }) => [name, content.split("\n")]));
@@ -43,9 +46,11 @@ export async function instrument(root, files, mutated) {
         within: enclosing(originals.get(fileName), start.line),
         line: start.line + 1,
         column: start.column + 1,
-        mutator: mutatorName,
-        original: textBetween(originals.get(fileName), start, end),
-        replacement,
+        ...statementLeftOut({
+          mutatorName,
+          original: textBetween(originals.get(fileName), start, end),
+          replacement,
+        }),
       })),
   };
 }
