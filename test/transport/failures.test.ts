@@ -146,6 +146,38 @@ describe("a failed envelope is classified and reported", () => {
     expect(one.transport.metrics().peers[0]?.connected).toBe(true);
   });
 
+  it("frozen: the connection is half open, the peer's machine lost its power; its successor gets a new one", async () => {
+    const one = await start({ id: 1n, limits: IMPATIENT });
+    const two = await start({ id: 2n });
+    const wire = await wireTo(two.listener.address.port);
+    cleanups.push(() => wire.close());
+    pointAt(one, wire.port);
+    await sendUntilTaken(one, two, 1n);
+    const before = wire.accepted();
+    wire.loseFarEnds();
+    expect(await classAfterSending(one)).toEqual(["frozen"]);
+    await sendUntilTaken(one, two, 2n);
+    expect(wire.accepted()).toBeGreaterThan(before);
+  });
+
+  it("deadline: the peer takes an envelope in too slowly, and what comes behind it is not affected", async () => {
+    const one = await start({ id: 1n, limits: { envelopeDeadlineMs: 100 } });
+    let reads = false;
+    const port = await serverThat((stream) => {
+      if (reads) stream.resume().on("end", () => stream.respond({ ":status": 200 }, { endStream: true }));
+      else stream.pause();
+    });
+    pointAt(one, port);
+    expect(await classAfterSending(one, append(1n, 2n, 1n, 1_000_000))).toEqual(["deadline"]);
+    expect(one.transport.metrics().peers[0]).toMatchObject({ connected: true, queuedBytes: 0 });
+    reads = true;
+    const taken = () => one.transport.metrics().peers[0]?.sendRaftMessage.messages ?? 0;
+    while (taken() === 0) {
+      one.transport.send([append(1n, 2n, 2n)]);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  });
+
   it("deadline: the peer is alive but does not answer", async () => {
     const one = await start({ id: 1n, limits: { envelopeDeadlineMs: 50 } });
     pointAt(one, await serverThat((stream) => stream.resume()));

@@ -48,6 +48,8 @@ export interface Wire extends RawServer {
   /** Bytes stop in both directions; connections stay open. New ones are accepted and not served. */
   freeze(): void;
   thaw(): void;
+  /** The far end of every connection is gone and says nothing, as after a loss of power; new ones are served. */
+  loseFarEnds(): void;
   /** Ends every connection with a TCP reset. */
   cut(): void;
 }
@@ -89,6 +91,10 @@ export async function wireTo(targetPort: number): Promise<Wire> {
         inbound.pipe(outbound);
         outbound.pipe(inbound);
       }
+    },
+    loseFarEnds: () => {
+      for (const pair of pairs) stop(pair);
+      pairs.clear();
     },
     cut: () => {
       for (const [inbound] of pairs) inbound.resetAndDestroy();
