@@ -46,12 +46,14 @@ export function readClientTls({ tls, tlsCa, tlsCert, tlsKey }: ClientOptions): C
   return { ca: readPem(tlsCa), cert: readPem(tlsCert), key: readPem(tlsKey) };
 }
 
-/** The token of --token-file, else of the environment. @throws CommandError when the file is of no use */
-export function readToken({ tokenFile }: ClientOptions): string | undefined {
+/** The token of --token-file, else of the environment. @throws CommandError when either holds none */
+export function readToken({ tokenFile = "" }: ClientOptions): string | undefined {
   const { [TOKEN_VARIABLE]: token = "" } = process.env;
-  if (tokenFile === undefined || tokenFile === "") return token === "" ? undefined : token.trim();
+  if (tokenFile === "" && token === "") return undefined;
   try {
-    return parseTokenFile(readFileSync(tokenFile, "utf8"), tokenFile);
+    return tokenFile === ""
+      ? parseTokenFile(token, TOKEN_VARIABLE)
+      : parseTokenFile(readFileSync(tokenFile, "utf8"), tokenFile);
   } catch (error) {
     if (error instanceof AccessConfigInvalid) throw new CommandError(ExitStatus.usage, error.message);
     const why = error instanceof Error ? error.message : String(error);

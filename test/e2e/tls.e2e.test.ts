@@ -44,6 +44,22 @@ test("a node with certificates answers commands that show one of the same author
   expect((await run(["get", "greeting", ...quick])).status).toBe(4);
 });
 
+test("a command with --tls alone trusts the authorities that Node.js trusts", async () => {
+  const { args, address } = await nodeArgs("127.0.0.1");
+  const [, , , , , authorities = ""] = flagsOf(authority.issue("node-1"));
+  const node = start([
+    ...args,
+    ...flagsOf(authority.issue("node-1")).slice(0, 4),
+    ...["--log-level", "warn"],
+  ]);
+  await node.says(/may speak as a peer/);
+  const put = ["put", "greeting", "hello", "-e", address, "--tls"];
+  expect(await run(put, { NODE_EXTRA_CA_CERTS: authorities })).toMatchObject({ status: 0 });
+  const refused = await run([...put, "--deadline-ms", "1000"]);
+  expect(refused.status).toBe(4);
+  expect(refused.stderr).toMatch(/not among those trusted here/);
+});
+
 test("a node without certificates does not start where other machines reach it, unless told to", async () => {
   const { args } = await nodeArgs("0.0.0.0");
   const { status, stderr } = await run(args);

@@ -2,7 +2,9 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { Command, Option } from "commander";
+import { showToken } from "../../placement/client.js";
 import { addClientOptions, type ClientOptions, parseCount, parseEndpoints } from "../arguments.js";
+import { readClientTls, readToken } from "../client-session.js";
 import { isHealthy, printFindings } from "../doctor/finding.js";
 import { ExitStatus } from "../exit-status.js";
 import type { Output } from "../output.js";
@@ -62,6 +64,7 @@ async function examine(folder: string | undefined, options: DoctorOptions, progr
   const { judgeCluster } = await import("../doctor/judge-cluster.js");
   progress(`asking ${options.endpoints.join(", ")}`);
   const { examineMetrics } = await import("../doctor/judge-metrics.js");
-  const counted = Promise.all((options.metrics ?? []).map(examineMetrics));
+  const access = { tls: readClientTls(options), authorization: showToken(readToken(options))() };
+  const counted = Promise.all((options.metrics ?? []).map((address) => examineMetrics(address, access)));
   return [...judgeCluster(await askNodes(options)), ...(await counted).flat()];
 }

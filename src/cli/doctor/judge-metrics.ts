@@ -1,6 +1,8 @@
 // Reads what a node counts about its disk and its event loop from `/metrics`, and says when either is too slow.
 
+import { describeError } from "../../transport/transport-errors.js";
 import { type Finding, ok, problem, warning } from "./finding.js";
+import { getPage, type PageOptions } from "./get-page.js";
 
 const TIMEOUT_MS = 2_000;
 const MAX_BYTES = 8 * 1024 * 1024;
@@ -10,21 +12,21 @@ const SLOW_FSYNC_SECONDS = 0.01;
 const SLOW_LOOP_SECONDS = 0.1;
 const PERCENTILE = 0.99;
 const HINT = "name the address of its --http, and see whether it can be reached from here";
+const TOKEN_HINT = "ask with a token that has the role metrics or admin (--token-file)";
 
 /** Never throws. */
-export async function examineMetrics(address: string): Promise<Finding[]> {
+export async function examineMetrics(
+  address: string,
+  access: Pick<PageOptions, "tls" | "authorization">,
+): Promise<Finding[]> {
   try {
-    const answer = await fetch(`http://${address}/metrics`, { signal: AbortSignal.timeout(TIMEOUT_MS) });
-    const text = await answer.text();
-    if (!answer.ok || text.length > MAX_BYTES) {
-      return [
-        problem("metrics", address, `it answers with status ${answer.status} and ${text.length} bytes`, HINT),
-      ];
-    }
-    return judgeMetrics(address, text);
+    const limits = { timeoutMs: TIMEOUT_MS, maxBytes: MAX_BYTES };
+    const { status, text } = await getPage(address, "/metrics", { ...access, ...limits });
+    if (status === 200) return judgeMetrics(address, text);
+    if (status === 401 || status === 403) return [problem("metrics", address, text.trim(), TOKEN_HINT)];
+    return [problem("metrics", address, `it answers with status ${status}`, HINT)];
   } catch (error) {
-    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-    return [problem("metrics", address, cause instanceof Error ? cause.message : String(cause), HINT)];
+    return [problem("metrics", address, describeError(error), HINT)];
   }
 }
 
