@@ -104,7 +104,7 @@ export interface RaftNodeOptions {
    * about half an election timeout after a majority has followed it. On all nodes or none: a node of such a group
    * withholds its vote for one election timeout after a restart, because it may have helped to grant a lease before.
    * Safe as long as no clock runs more than a tenth faster than another. Needs `raft.checkQuorum`. Default false: such
-   * reads are answered as all others.
+   * reads are answered as all others. On followers they always are: only the leader holds a lease.
    */
   readonly leaseReads?: boolean | undefined;
   readonly limits?: Partial<NodeLimits> | undefined;

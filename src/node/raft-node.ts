@@ -131,8 +131,9 @@ export class RaftNode implements AsyncDisposable {
   /**
    * Resolves when the state machine here contains every write that was acknowledged anywhere before this call; the
    * state may then be read directly. On any member. Returns the index that this took. (Thesis §6.4.) With
-   * `maxStalenessMs` or `lease` it may resolve at once; see there.
-   * @throws RaftNodeError: `noLeader`, `deadlineExceeded`, `inboxFull`, `aborted`, `nodeStopped`, `readDropped`.
+   * `maxStalenessMs` or `lease` it may resolve at once; see there. Asked again of the next leader if there is a new one
+   * meanwhile.
+   * @throws RaftNodeError: `noLeader` at the deadline, and at once on a leader that is deposed because it is cut off; `deadlineExceeded`, `inboxFull`, `aborted`, `nodeStopped`, `readDropped`.
    */
   async readIndex(options?: ReadIndexOptions): Promise<LogIndex> {
     this.#runtime.requireRunning();

@@ -15,7 +15,10 @@ import type { Clock } from "./ports.js";
 export interface ReadIndexOptions extends CallOptions {
   /** It is enough to see what was acknowledged this long ago, or longer. Milliseconds; 0: the default. */
   readonly maxStalenessMs?: number | undefined;
-  /** The leader may answer on the strength of its lease; see `RaftNodeOptions.leaseReads`. */
+  /**
+   * The leader may answer on the strength of its lease; see `RaftNodeOptions.leaseReads`. A follower holds none: there
+   * such a read costs a round, as any other.
+   */
   readonly lease?: boolean | undefined;
 }
 
@@ -145,6 +148,24 @@ export class Reads {
     this.#epoch += 1;
     this.#forfeited = false;
     this.#abandonRound();
+  }
+
+  /**
+   * This node led and is followed no more, without a successor that it knows of: it is cut off. Waiting would be in vain
+   * for as long as that lasts, so reads that no leader has confirmed end at once (decision 0014).
+   */
+  cutOff(): void {
+    const waiting = [...(this.#round?.reads ?? []), ...this.#gathering];
+    this.#round = undefined;
+    this.#gathering = [];
+    for (const { call } of waiting) {
+      call.reject(
+        new RaftNodeError(
+          "noLeader",
+          "this node lost its leadership before a majority confirmed the read: it may be cut off; ask another node",
+        ),
+      );
+    }
   }
 
   confirmed(states: readonly ReadState[]): void {

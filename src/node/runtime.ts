@@ -532,11 +532,14 @@ export class Runtime {
   }
 
   #stateChanged(softState: SoftState | undefined, hardState: HardState | undefined): void {
+    const isNewTerm = hardState !== undefined && hardState.term !== this.#term;
     if (hardState !== undefined) this.#term = hardState.term;
     if (softState === undefined) return;
     const before = this.#softState;
     this.#softState = softState;
     const term = this.#term;
+    // In a new term somebody else is about to lead, and reads go on there.
+    if (before.raftState === "leader" && softState.raftState !== "leader" && !isNewTerm) this.reads.cutOff();
     if (softState.leaderId !== before.leaderId) {
       const { leaderId } = this;
       this.metrics.count("leaderChanges");

@@ -120,16 +120,35 @@ test("a read that waits when the leader dies is served by the next one", async (
   await group.stop();
 });
 
-test("a leader that is cut off serves no read", async () => {
+test("a leader that is cut off serves no read, and ends those that wait as soon as it knows", async () => {
   const { group, leader, other } = await ledGroup();
   group.network.isolate(leader.id);
-  const stale = errorOf(leader.node.readIndex({ deadlineMs: 4 * ELECTION_MS }));
+  const stale = errorOf(leader.node.readIndex({ deadlineMs: 60 * ELECTION_MS }));
   await group.clock.advance(3 * ELECTION_MS);
+  expect(leader.node.isLeader).toBe(false);
+  expect(leader.node.status().pendingReads).toBe(0);
   const next = group.stations.find(({ id, node }) => id !== leader.id && node.isLeader);
   await group.propose(next?.id ?? other.id, "unseen");
   await group.clock.advance(3 * ELECTION_MS);
-  expect((await stale).code).toBe("noLeader");
+  expect([(await stale).code, (await stale).message]).toEqual([
+    "noLeader",
+    "this node lost its leadership before a majority confirmed the read: it may be cut off; ask another node",
+  ]);
   expect(leader.machine.commands).toEqual([]);
+  await group.stop();
+});
+
+test("a leader's own read under way when it hands over is served by its successor", async () => {
+  const { group, leader, other } = await ledGroup();
+  group.network.filter = ({ msgType }) => msgType !== MessageType.MsgHeartbeatResponse;
+  const answer = leader.node.readIndex({ deadlineMs: 20 * ELECTION_MS });
+  await group.clock.settle();
+  const moved = leader.node.transferLeadership(other.id);
+  await group.clock.settle();
+  group.network.heal();
+  await group.settled(answer);
+  expect(await moved).toBe(other.id);
+  expect(await answer).toBe(other.node.status().commit);
   await group.stop();
 });
 
