@@ -2,7 +2,7 @@
 // gives space back to the file system; a new file without the free pages does. Appends go on meanwhile; they wait only
 // while the last few entries are copied and the file gets its name, so that a crash finds one complete log or the other.
 
-import { rename, rm } from "node:fs/promises";
+import { open, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { type LogIndex, maxOf, minOf } from "../core/types.js";
@@ -31,10 +31,12 @@ export interface RewrittenLog {
   readonly garbage: readonly { readonly from: LogIndex; readonly to: LogIndex }[];
 }
 
-const SLICE_ENTRIES = 1_024;
-const SLICE_BYTES = 512 * 1024;
+/** Copied at a time: little, so that appends hardly wait, and more as long as they are faster than the copy. */
+const MIN_SLICE_ENTRIES = 128;
+const MAX_SLICE_ENTRIES = 1_024;
+const SLICE_BYTES_PER_ENTRY = 512;
 /** So few entries are copied while writes wait. */
-const LAST_ENTRIES = 256n;
+const LAST_ENTRIES = 128n;
 /** Gives up when this many times as much was copied as there is: appends are faster than the copy. */
 const MAX_COPIES = 4n;
 
@@ -53,6 +55,7 @@ export class LogRewrite {
   #changing: LogIndex | undefined;
   #batchIsUnderWay = false;
   #wake: () => void = () => {};
+  #sliceEntries = MIN_SLICE_ENTRIES;
 
   constructor(options: LogRewriteOptions) {
     this.#options = options;
@@ -87,6 +90,16 @@ export class LogRewrite {
    *   Errors of the file system, with nothing changed.
    */
   async run(): Promise<boolean> {
+    // Whoever is the last to close a file without a name frees its blocks, which takes long: not the event loop.
+    const old = await open(this.#options.environment.file, "r");
+    try {
+      return await this.#rewrite();
+    } finally {
+      await old.close();
+    }
+  }
+
+  async #rewrite(): Promise<boolean> {
     await this.#remove();
     await requireRoomFor(this.#file);
     const copy = LogEnvironment.open(this.#file);
@@ -113,6 +126,7 @@ export class LogRewrite {
     let allowance = (last - boundary.index) * MAX_COPIES + LAST_ENTRIES * MAX_COPIES;
     while (this.#missing() > LAST_ENTRIES) {
       if (this.#abandoned || allowance < 0n) return false;
+      const missing = this.#missing();
       const slice = this.#readSlice();
       if (slice.records.length === 0) {
         // What the batch under way changes or deletes can only be copied after it.
@@ -121,6 +135,10 @@ export class LogRewrite {
       }
       allowance -= BigInt(slice.records.length);
       await copy.writeRecords(slice);
+      this.#sliceEntries =
+        this.#missing() < missing
+          ? Math.max(MIN_SLICE_ENTRIES, this.#sliceEntries / 2)
+          : Math.min(MAX_SLICE_ENTRIES, this.#sliceEntries * 2);
       await nextTurn();
     }
     return !this.#abandoned;
@@ -183,8 +201,8 @@ export class LogRewrite {
     const { boundary, last } = this.#options.extent();
     const from = maxOf(this.#copied, boundary.index) + 1n;
     const end = minOf(last, this.#changing === undefined ? last : this.#changing - 1n);
-    const to = minOf(end, from + BigInt(SLICE_ENTRIES) - 1n);
-    const slice = this.#options.environment.readRecords(from, to, SLICE_BYTES);
+    const to = minOf(end, from + BigInt(this.#sliceEntries) - 1n);
+    const slice = this.#options.environment.readRecords(from, to, this.#sliceEntries * SLICE_BYTES_PER_ENTRY);
     if (slice.records.length === 0) return slice;
     this.#lowest ??= from;
     this.#copied = from + BigInt(slice.records.length) - 1n;
