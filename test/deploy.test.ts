@@ -9,6 +9,7 @@ import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
+import { OTHER_VARIABLES } from "../src/cli/config/configuration.js";
 import { environmentName, SETTING_NAMES, SETTINGS } from "../src/cli/config/settings.js";
 import { type PlacementCenter, startPlacementCenter } from "../src/placement/server.js";
 import { runInProcess } from "./cli/recorded-output.js";
@@ -78,8 +79,7 @@ describe("every file", () => {
   test("sets only variables that the command knows", () => {
     const known = new Set([
       ...SETTING_NAMES.map((name) => environmentName(SETTINGS[name].key)),
-      "PLACEMENT_CONFIG",
-      "PLACEMENT_ENDPOINTS",
+      ...OTHER_VARIABLES,
     ]);
     const wrong = files.flatMap((path) =>
       [...readText(path).matchAll(/\bPLACEMENT_\w+/g)]
@@ -199,6 +199,7 @@ describe("the settings", () => {
     const address = `placement-center-${pod}.${service}.${namespace}.svc:${PEER_PORT}`;
     expect(settings["advertise"]).toBe(address);
     expect(settings["members"]).toContain(`${pod + 1}=${address}`);
+    expectMounted(settings);
     expectUsualPorts(settings);
   });
 
@@ -368,6 +369,18 @@ async function effective(
 function expectUsualPorts(settings: Readonly<Record<string, string | null>>): void {
   expect(settings["listen"]).toBe(`0.0.0.0:${PEER_PORT}`);
   expect(settings["http"]).toBe(`0.0.0.0:${HTTP_PORT}`);
+}
+
+/** Every file that a pod's settings name lies in a folder that is mounted from a secret that the README makes. */
+function expectMounted(settings: Readonly<Record<string, string | null>>): void {
+  for (const key of ["tls-cert", "tls-key", "tls-ca", "tokens"]) {
+    const [, path = "", file = ""] = /^(.+)\/([^/]+)$/.exec(settings[key] ?? "") ?? [];
+    const mount = new RegExp(`- name: (\\S+)\n\\s+mountPath: ${path}\n`).exec(kubernetes)?.[1];
+    const secret = new RegExp(`- name: ${mount}\n\\s+secret:\n\\s+secretName: (\\S+)`).exec(kubernetes)?.[1];
+    expect(secret, key).toBeDefined();
+    const made = new RegExp(`secret generic ${secret}[^\n]*(\\\\\n[^\n]*)?--from-file=${file}`);
+    expect(readText("deploy/README.md")).toMatch(made);
+  }
 }
 
 function fileWith(text: string): string {
