@@ -76,7 +76,6 @@ function leaveStateReached(raft: RaftState, progress: Progress, message: Message
       // Any snapshot will do that lets the log take over, whoever sent it (U6, E16).
       if (progress.matched + 1n >= raft.log.firstIndex()) {
         if (progress.matched >= progress.pendingRequestSnapshot) progress.pendingRequestSnapshot = 0n;
-        progress.snapshotFailure();
         progress.becomeReplicate();
       }
       return;
