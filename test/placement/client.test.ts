@@ -88,6 +88,16 @@ describe("what is tried again", () => {
     },
   );
 
+  test("a write ends at once where every node says that it is no member, and goes on where one is", async () => {
+    const stranger = () => scripted(Array(20).fill(answer("notMember")));
+    const [one, two] = [await stranger(), await stranger()];
+    const failure = await failureOf(clientOf([one.address, two.address]).set("k", "v"));
+    expect(failure).toMatchObject({ reason: "notMember", outcome: "notApplied" });
+    expect([one.calls, two.calls]).toEqual([["set"], ["set"]]);
+    const member = await scripted();
+    expect(await clientOf([one.address, member.address]).set("k", "v")).toMatchObject({ revision: 7n });
+  });
+
   test("a write goes straight to the leader that was named, even if it is no endpoint, and so does the next", async () => {
     const leader = await scripted();
     const first = await scripted([answer("notLeader", leader.address)]);

@@ -33,6 +33,7 @@ import { listenHttp2 } from "../../src/transport/http2-server.js";
 /** A node of which the test says who leads. */
 class NodeStandIn {
   readonly id = 1n;
+  isMember = true;
   leaderId: bigint | undefined;
   leaderAddress: string | undefined;
   reads: (() => bigint)[] = [];
@@ -161,6 +162,46 @@ describe("a write", () => {
     ).toBe("there, revision 5");
     expect(leader.seen.map((headers) => headers.get(FORWARDED_HEADER))).toEqual(["1"]);
     expect(Number(leader.seen[0]?.get("connect-timeout-ms"))).toBeLessThanOrEqual(2_900);
+  });
+
+  test("takes with it what its client showed, and nothing when its client showed nothing", async () => {
+    const { node, calls } = setUp();
+    const leader = await otherNode();
+    node.lead(2n, leader.address);
+    const call = operation(() => "here");
+    const shown = contextOf();
+    shown.requestHeader.set("authorization", "Bearer of-the-client");
+    await calls.write(shown, call);
+    await calls.write(contextOf(), call);
+    expect(leader.seen.map((headers) => headers.get("authorization"))).toEqual([
+      "Bearer of-the-client",
+      null,
+    ]);
+  });
+
+  test("to a node without a cluster is refused at once, and so is a linearizable read; it waits for nobody", async () => {
+    const { node, calls } = setUp();
+    node.isMember = false;
+    const asked = () => [
+      reasonOf(
+        calls.write(
+          contextOf(),
+          operation(() => "here"),
+        ),
+      ),
+      reasonOf(calls.linearize(contextOf())),
+    ];
+    expect(await Promise.all(asked())).toEqual(["notMember", "notMember"]);
+    expect(node.listeners).toBe(0);
+    // What is being added hears of a leader before it knows that it is a member.
+    const leader = await otherNode();
+    node.lead(2n, leader.address);
+    expect(
+      await calls.write(
+        contextOf(),
+        operation(() => "here"),
+      ),
+    ).toBe("there, revision 5");
   });
 
   test("that was forwarded is refused by a node that does not lead", async () => {
