@@ -18,8 +18,8 @@ const MARGIN_SHARE = 0.1;
 const MAX_MARGIN_MS = 100;
 
 export class CallBudget {
-  readonly signal: AbortSignal;
   readonly deadlineMs: number;
+  readonly #context: Pick<HandlerContext, "signal">;
   readonly #deadlineAtMs: number;
 
   constructor(
@@ -30,8 +30,13 @@ export class CallBudget {
     const asked = context.timeoutMs();
     const margin = asked === undefined ? 0 : Math.min(MAX_MARGIN_MS, asked * MARGIN_SHARE);
     this.deadlineMs = Math.min((asked ?? limits.defaultDeadlineMs) - margin, limits.maxDeadlineMs);
-    this.signal = context.signal;
+    this.#context = context;
     this.#deadlineAtMs = clock.nowMs() + this.deadlineMs;
+  }
+
+  /** Asked for late: making it costs, and a call that waits for nothing has no need of it. */
+  get signal(): AbortSignal {
+    return this.#context.signal;
   }
 
   get remainingMs(): number {

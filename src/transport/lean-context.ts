@@ -4,8 +4,10 @@
 import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import type { DescMethod, DescService } from "@bufbuild/protobuf";
 import { Code, ConnectError, type ContextValues, type HandlerContext } from "@connectrpc/connect";
-
 import { connectionValues } from "./connection.js";
+
+/** One for all calls: a reason that is made anew for each, stack trace included, costs more than the rest of ending it. */
+const CALL_OVER = new ConnectError("the call is over", Code.Canceled);
 
 export interface LeanContextInit {
   readonly method: DescMethod;
@@ -85,7 +87,7 @@ export class LeanContext implements HandlerContext {
   /** The call is over. */
   finish(reason?: unknown): void {
     this.#unlink();
-    this.#controller?.abort(reason);
+    this.#controller?.abort(reason ?? CALL_OVER);
   }
 
   #link(): AbortController {

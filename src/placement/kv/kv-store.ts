@@ -113,8 +113,9 @@ export class KvStore {
   *range(span: KeySpan): Generator<{ readonly key: Buffer; readonly open: () => KvRecord }> {
     const bounds = span.end === undefined ? { start: span.start } : { start: span.start, end: span.end };
     for (const { key, value } of this.#records.getRange(bounds)) {
-      const keyBytes = Buffer.from(key);
-      const open = () => fromBinary(KvRecordSchema, openRecord(this.path, keyBytes, Buffer.from(value)));
+      // LMDB hands out copies here, which are nobody else's.
+      const keyBytes = Buffer.isBuffer(key) ? key : Buffer.from(key);
+      const open = () => fromBinary(KvRecordSchema, openRecord(this.path, keyBytes, value));
       yield { key: keyBytes, open };
     }
   }
