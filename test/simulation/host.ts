@@ -37,6 +37,7 @@ export interface HostWorld {
   readonly trace: Trace;
   readonly wiring: Wiring;
   readonly swarm: Swarm;
+  readonly hosts: () => readonly Host[];
   readonly observe: (observation: Observation) => void;
   readonly violated: (invariant: string, what: string) => void;
 }
@@ -66,6 +67,10 @@ const TRACED = new Set<TraceEvent["type"]>([
   "secondLeader",
 ]);
 
+/** Where the record of an entry has its term and its type. */
+const RECORD_TERM_AT = 12;
+const RECORD_TYPE_AT = 20;
+
 export class Host {
   readonly disk: Disk;
   readonly limits: NodeLimits;
@@ -86,6 +91,10 @@ export class Host {
   #checkedCommit: LogIndex = 0n;
   /** As its core tells it. */
   #leadsTerm: Term | undefined;
+  /** The latest that it was seen in. */
+  #term: Term = 0n;
+  /** What it counts on each peer, as a leader of `#term`. */
+  readonly #counted = new Map<NodeId, LogIndex>();
 
   constructor(
     readonly id: NodeId,
@@ -160,6 +169,9 @@ export class Host {
     const firstIndex = storage.firstIndex();
     // Beyond what is persisted, the storage may still serve what is about to be replaced.
     const known = minOf(status.commit, minOf(status.persisted, storage.lastIndex()));
+    if (this.#term !== status.term || status.role !== "leader") this.#counted.clear();
+    this.#term = status.term;
+    for (const { id, matched } of status.progress) this.#inspectCount(up, id, matched);
     const isKnown = known === status.commit && known >= firstIndex;
     this.world.observe({
       type: "status",
@@ -175,11 +187,23 @@ export class Host {
     }
   }
 
+  #inspectCount({ run, log }: Up, peer: NodeId, index: LogIndex): void {
+    if (index <= (this.#counted.get(peer) ?? 0n)) return;
+    this.#counted.set(peer, index);
+    const host = this.world.hosts().find(({ id }) => id === peer);
+    if (host === undefined || host.damaged || host.state === "lost" || host.#term > this.#term) return;
+    const { storage } = log;
+    const isKnown = index >= storage.firstIndex() && index <= storage.lastIndex();
+    const isHeld = !isKnown || host.holds(index, storage.term(index));
+    this.world.observe({ type: "counted", run, term: this.#term, peer, index, isHeld });
+  }
+
   /** Its disk holds a membership change after this index. */
   hasConfChangeAfter(index: LogIndex): boolean {
     const { log } = this.disk;
     for (const [at, record] of log?.entries ?? [])
-      if (at > index && record.readInt32BE(20) !== 0) return true;
+      if (at > index && record.length > RECORD_TYPE_AT + 4 && record.readInt32BE(RECORD_TYPE_AT) !== 0)
+        return true;
     return false;
   }
 
@@ -191,7 +215,10 @@ export class Host {
     const first = log.records.get("/raft/first_index")?.readBigUInt64BE(4) ?? 0n;
     const last = log.records.get("/raft/last_index")?.readBigUInt64BE(4) ?? 0n;
     if (index < first) return true;
-    return index <= last && log.entries.get(index)?.readBigUInt64BE(12) === term;
+    const record = log.entries.get(index);
+    // A torn one may end anywhere.
+    if (record === undefined || record.length < RECORD_TYPE_AT) return false;
+    return index <= last && record.readBigUInt64BE(RECORD_TERM_AT) === term;
   }
 
   #use(): void {

@@ -44,16 +44,15 @@ export const MUTANTS: readonly Mutant[] = [
     name: "write acknowledged before it is committed to disk",
     why: "a group commit that answers first",
     file: "src/storage/log-writer.ts",
-    find: "const error = await this.#commit(planned.change);",
-    replace:
-      "for (const { resolve } of batch) resolve();\n      const error = await this.#commit(planned.change);",
+    find: "await this.#options.commit(planned.change);",
+    replace: "for (const { resolve } of batch) resolve();\n      await this.#options.commit(planned.change);",
   },
   {
     name: "failed write taken for a good one",
     why: "fsyncgate: the error is swallowed and the node goes on",
     file: "src/storage/log-writer.ts",
-    find: "if (error !== undefined) {\n        this.fail(error);",
-    replace: "if (error === null) {\n        this.fail(error);",
+    find: "this.fail(this.#writeFailed(await this.#causeOf(error)));",
+    replace: "this.#writeFailed(await this.#causeOf(error));",
   },
   {
     name: "entry of an earlier term committed by counting",

@@ -1,5 +1,6 @@
 // Whatever goes wrong: draws one fault after another of those that the seed uses, and mends them all in the end.
 
+import { isVoter } from "../../src/node/membership.js";
 import type { Host } from "./host.js";
 import type { Network } from "./network/network.js";
 import type { Operator } from "./operator.js";
@@ -82,6 +83,8 @@ export class Nemesis {
     switch (fault) {
       case "partition":
         return this.#partition();
+      case "isolatedLeader":
+        return this.#isolateLeader();
       case "oneWayCut": {
         const other = this.#someHost();
         if (other === undefined || other === host) return false;
@@ -183,8 +186,7 @@ export class Nemesis {
         operator.transfer();
         return true;
       case "membership":
-        if (this.#lost().length > 0) operator.mend();
-        else operator.changeSomething();
+        if (this.#lost().length === 0 || operator.mend()) operator.changeSomething();
         return true;
       case "requestSnapshot":
         operator.requestSnapshot();
@@ -193,12 +195,25 @@ export class Nemesis {
   }
 
   #partition(): boolean {
-    const { network, trace } = this.world;
     const hosts = this.random.shuffled(this.world.hosts());
     if (hosts.length < 2) return false;
     const size = this.random.int(1, hosts.length);
-    const inside = hosts.slice(0, size);
-    const outside = hosts.slice(size);
+    return this.#part(hosts.slice(0, size), hosts.slice(size), 4_000);
+  }
+
+  /** Whoever leads, alone or with one other, for about as long as it takes to elect another. */
+  #isolateLeader(): boolean {
+    const leader = this.world.operator.leader();
+    if (leader === undefined) return false;
+    const others = this.random.shuffled(this.world.hosts().filter((host) => host !== leader));
+    if (others.length === 0) return false;
+    const inside = this.random.chance(0.3) ? [leader, ...others.splice(0, 1)] : [leader];
+    const { electionTick, tickIntervalMs } = this.world.swarm;
+    return this.#part(inside, others, 4 * electionTick * tickIntervalMs);
+  }
+
+  #part(inside: readonly Host[], outside: readonly Host[], mostMs: number): true {
+    const { network, trace } = this.world;
     for (const { id } of inside) {
       for (const other of outside) {
         network.cut(id, other.id);
@@ -209,7 +224,7 @@ export class Nemesis {
       "nemesis",
       `parts ${inside.map(({ id }) => id).join()} from ${outside.map(({ id }) => id).join()}`,
     );
-    return this.#later(() => network.heal(), 4_000);
+    return this.#later(() => network.heal(), mostMs);
   }
 
   #later(mend: () => void, mostMs: number): true {
@@ -237,21 +252,35 @@ export class Nemesis {
   }
 
   #lost(): readonly Host[] {
-    return this.world.hosts().filter(({ state, damaged }) => state === "lost" || damaged);
+    return this.world.hosts().filter(isLost);
   }
 
   /**
-   * A group survives the loss of a machine for good only if the others are a majority of every membership that there
+   * A group survives the loss of machines for good only if the others are a majority of every membership that there
    * is, or may be about to be.
    */
   #mayLose(host: Host): boolean {
-    const { operator } = this.world;
-    const membership = operator.leader()?.up?.node.membership;
-    if (membership === undefined || operator.isChanging || this.#lost().length > 0) return false;
-    if (membership.votersOutgoing.length > 0 || membership.voters.length < 3) return false;
-    return (
-      this.world.hosts().every((other) => !other.hasConfChangeAfter(membership.index)) &&
-      host.state !== "lost"
+    const { operator, hosts } = this.world;
+    const node = operator.leader()?.up?.node;
+    if (node === undefined || operator.isChanging || isLost(host)) return false;
+    const { membership } = node;
+    const { commit } = node.status();
+    if (membership.votersOutgoing.length > 0) return false;
+    // A leader that was deposed long ago does not know what the membership is.
+    const isLatest = hosts().every(
+      (other) =>
+        !other.hasConfChangeAfter(membership.index) &&
+        (other.up?.node.membership.index ?? 0n) <= membership.index &&
+        (other.disk.snapshots.latest?.metadata?.index ?? 0n) <= commit,
     );
+    if (!isLatest) return false;
+    const losses = hosts().filter(
+      (other) => isVoter(membership, other.id) && (isLost(other) || other === host),
+    );
+    return 2 * losses.length < membership.voters.length;
   }
+}
+
+function isLost({ state, damaged }: Host): boolean {
+  return state === "lost" || damaged;
 }

@@ -71,6 +71,15 @@ export type Observation =
       /** The highest revision that was acknowledged to anybody before the read began. */
       readonly floor: bigint;
     }
+  /** A leader takes this peer, perhaps itself, to have the entry on its disk. */
+  | {
+      readonly type: "counted";
+      readonly run: Run;
+      readonly term: Term;
+      readonly peer: NodeId;
+      readonly index: LogIndex;
+      readonly isHeld: boolean;
+    }
   | { readonly type: "membership"; readonly run: Run; readonly membership: Membership }
   | {
       readonly type: "status";

@@ -142,6 +142,7 @@ class Simulation {
         trace: this.#trace,
         wiring: this.#wiring,
         swarm: this.#swarm,
+        hosts: () => this.#hosts,
         observe: (observation) => this.#observe(observation),
         violated: (invariant, what) => this.#violated(invariant, what),
       },

@@ -7,6 +7,7 @@ import type { Random } from "./random.js";
 
 export const FAULTS = [
   "partition",
+  "isolatedLeader",
   "oneWayCut",
   "loss",
   "doubling",
@@ -34,14 +35,52 @@ export const FAULTS = [
 export type Fault = (typeof FAULTS)[number];
 
 /** A few faults, one soon after the other: what takes several in a row is met more often than in the great mixture. */
-const THEMES: readonly (readonly Fault[])[] = [
-  ["crash", "partition"],
-  ["crash", "crashInMidCall", "slowDisk", "loss"],
-  ["partition", "oneWayCut", "transfer"],
-  ["membership", "crash", "partition"],
-  ["membership", "transfer", "slowDisk", "loss"],
-  ["transfer", "freeze", "slowLink", "clockSkew"],
-  ["crash", "requestSnapshot", "slowNetwork"],
+interface Theme {
+  readonly faults: readonly Fault[];
+  /** Settings that it needs; the others are drawn. */
+  readonly needs?: Partial<Pick<Swarm, "voters" | "thinkMs" | "leaseReads" | "compaction">>;
+  readonly raft?: RaftOptions;
+}
+
+const LONG_LOG: CompactionOptions = { afterEntries: 10_000, keepEntries: 5_000, snapshots: "onDemand" };
+const SHORT_LOG: CompactionOptions = { afterEntries: 6, keepEntries: 0, snapshots: "onDemand" };
+
+const THEMES: readonly Theme[] = [
+  { faults: ["crash", "partition"] },
+  { faults: ["crash", "crashInMidCall", "slowDisk", "loss"] },
+  { faults: ["partition", "oneWayCut", "transfer"] },
+  { faults: ["membership", "crash", "partition"] },
+  { faults: ["membership", "transfer", "slowDisk", "loss"] },
+  { faults: ["transfer", "freeze", "slowLink", "clockSkew"] },
+  { faults: ["crash", "requestSnapshot", "slowNetwork"] },
+  // Old leaders with long ends of their logs that nobody else has, found out entry by entry.
+  {
+    faults: ["isolatedLeader", "crash", "loss"],
+    needs: { voters: 3, thinkMs: 20, compaction: LONG_LOG },
+    raft: { maxSizePerMsg: 0, maxInflightMsgs: 2, checkQuorum: false, maxUncommittedSize: 1e8 },
+  },
+  {
+    faults: ["isolatedLeader", "partition", "slowNetwork", "doubling"],
+    needs: { voters: 5, thinkMs: 20, compaction: LONG_LOG },
+    raft: { maxSizePerMsg: 256, maxInflightMsgs: 8, maxUncommittedSize: 1e8 },
+  },
+  // Deposed leaders that are asked to read.
+  {
+    faults: ["isolatedLeader", "freeze", "transfer", "crash"],
+    needs: { voters: 3, thinkMs: 20, leaseReads: true },
+    raft: { checkQuorum: true, heartbeatTick: 1 },
+  },
+  // Peers that need snapshots all the time.
+  {
+    faults: ["isolatedLeader", "crash", "crashInMidCall", "doubling", "requestSnapshot"],
+    needs: { voters: 3, thinkMs: 20, compaction: SHORT_LOG },
+  },
+  // One change of membership upon another, by leaders that come and go.
+  {
+    faults: ["membership", "isolatedLeader", "partition"],
+    needs: { thinkMs: 100 },
+    raft: { maxSizePerMsg: 0 },
+  },
 ];
 
 export interface Swarm {
@@ -71,21 +110,21 @@ export const MAX_LEASE_SKEW = 0.04;
 
 export function drawSwarm(random: Random): Swarm {
   const density = random.pick([0.15, 0.4, 0.7, 1]);
-  const hasTheme = random.chance(0.4);
-  const faults = new Set(hasTheme ? random.pick(THEMES) : FAULTS.filter(() => random.chance(density)));
+  const theme = random.chance(0.5) ? random.pick(THEMES) : undefined;
+  const faults = new Set(theme?.faults ?? FAULTS.filter(() => random.chance(density)));
   // A state that is lost is rebuilt only where snapshots are always made, and not while space is short.
   const losesState = faults.has("lostState") || faults.has("oldState");
   const keepsSnapshots = losesState || random.chance(0.4);
   if (losesState) faults.delete("fullDisk");
-  const checkQuorum = random.chance(0.8);
-  const leaseReads = checkQuorum && random.chance(0.4);
+  const checkQuorum = theme?.raft?.checkQuorum ?? random.chance(0.8);
+  const leaseReads = checkQuorum && (theme?.needs?.leaseReads ?? random.chance(0.4));
   // A clock that stops keeps its lease for ever: that is outside of what leases promise.
   if (leaseReads) faults.delete("clockStop");
-  const maxSizePerMsg = random.pick([0, 256, 4_096, 65_536]);
+  const maxSizePerMsg = theme?.raft?.maxSizePerMsg ?? random.pick([0, 256, 4_096, 65_536]);
   const afterEntries = random.pick([6, 20, 60, 10_000]);
   return {
     faults,
-    calmMs: hasTheme ? random.pick([60, 150, 400]) : random.pick([150, 400, 1_200]),
+    calmMs: theme !== undefined ? random.pick([60, 150, 400]) : random.pick([150, 400, 1_200]),
     voters: random.pick([1, 2, 3, 3, 3, 4, 5]),
     safetyMs: random.pick([15_000, 25_000, 40_000]),
     clients: random.int(2, 7),
@@ -94,7 +133,6 @@ export function drawSwarm(random: Random): Swarm {
     sessions: random.chance(0.7),
     tickIntervalMs: random.pick([50, 100]),
     electionTick: random.pick([5, 6, 10]),
-    leaseReads,
     inEnvelopes: random.chance(0.6),
     raft: {
       heartbeatTick: random.pick([1, 2]),
@@ -108,6 +146,7 @@ export function drawSwarm(random: Random): Swarm {
       maxUncommittedSize: Math.max(random.pick([2_048, 1e8]), maxSizePerMsg),
       maxCommittedSizePerReady: random.pick([0, 128, 65_536]),
       maxPendingReads: random.pick([2, 1_000]),
+      ...theme?.raft,
     },
     priorities: random.chance(0.3),
     compaction: {
@@ -124,5 +163,7 @@ export function drawSwarm(random: Random): Swarm {
       maxPendingReads: random.pick([3, 16_384]),
       proposalBatchBytes: random.pick([1, 200, 1_048_576]),
     },
+    ...theme?.needs,
+    leaseReads,
   };
 }

@@ -11,6 +11,7 @@ import { logMatching } from "./log-matching.js";
 import { membershipSafety } from "./membership-safety.js";
 import { monotonic } from "./monotonic.js";
 import { noStaleRead } from "./no-stale-read.js";
+import { replicationCounted } from "./replication-counted.js";
 import { stateMachineSafety } from "./state-machine-safety.js";
 
 export const INVARIANTS: Readonly<Record<string, Invariant>> = {
@@ -19,6 +20,7 @@ export const INVARIANTS: Readonly<Record<string, Invariant>> = {
   "log matching": logMatching,
   "leader completeness": leaderCompleteness,
   "commit rule": commitRule,
+  "replication counted": replicationCounted,
   "leader append-only": leaderAppendOnly,
   "monotonic positions": monotonic,
   "durability of what was acknowledged": durability,
