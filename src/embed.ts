@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { create } from "@bufbuild/protobuf";
+import { create, type DescService } from "@bufbuild/protobuf";
 import { type ConnectRouter, createConnectRouter } from "@connectrpc/connect";
 import type { NodeId } from "./core/types.js";
 import { type AccessOptions, NodeAccess } from "./embed/access.js";
@@ -18,6 +18,7 @@ import { ConnectDialer, type DialledRpcView } from "./embed/peer-dialer.js";
 import { prometheusText } from "./embed/prometheus.js";
 import { Certificates, requireLoopback, serverTls, type TlsMaterial, type TlsOptions } from "./embed/tls.js";
 import { ConfStateSchema } from "./gen/eraftpb_pb.js";
+import { Health } from "./gen/grpc/health/v1/health_pb.js";
 import { type MembershipRecord, MembershipRecordSchema } from "./gen/records_pb.js";
 import type { HistogramView, NodeMetricsView } from "./node/metrics.js";
 import { type NodeLimits, type RaftOptions, SILENT } from "./node/options.js";
@@ -34,6 +35,7 @@ import { type Forwarding, LeaderCalls } from "./services/leader-calls.js";
 import { metricsRoutes } from "./services/metrics-service.js";
 import type { PrometheusText } from "./services/prometheus-text.js";
 import { Readiness } from "./services/readiness.js";
+import { reflectionRoutes } from "./services/reflection-service.js";
 import { FolderLock } from "./storage/folder-lock.js";
 import { LmdbStorage, type LmdbStorageOptions, type LmdbStorageStats } from "./storage/lmdb-storage.js";
 import { SnapshotFiles } from "./storage/snapshot-files.js";
@@ -287,8 +289,10 @@ async function start<M extends StateMachine>(
     metricsRoutes({ node, calls, version, clock }),
     ...(options.routes === undefined ? [] : [options.routes(context)]),
   ];
-  const services = serviceNames(mounts);
-  mounts.push(healthRoutes({ readiness, calls, clock, services: () => services }));
+  const services = servicesOf(mounts);
+  const names = services.map(({ typeName }) => typeName);
+  mounts.push(healthRoutes({ readiness, calls, clock, services: () => names }));
+  mounts.push(reflectionRoutes({ calls, services: () => [...services, Health] }));
   const clientRoutes = (router: ConnectRouter) => {
     for (const mount of mounts) mount(router);
   };
@@ -308,17 +312,22 @@ async function start<M extends StateMachine>(
   };
   const listenTls = (material: TlsMaterial) => serverTls(material, options.tls?.optionalClientCertificates);
   const tls = certificates && listenTls(certificates.current);
+  const fallback = operatorHandler({
+    ...{ node, readiness, version, metrics: scrape },
+    logger,
+    judge: (path, request) => access.judgePage(path, request),
+  });
   const http2 = await listenHttp2({
     ...options.listen,
     ...serverOptions,
     tls,
+    fallback,
     routes: (router) => {
       raft?.(router);
       clientRoutes(router);
     },
   });
   listeners.push(http2);
-  const pages = { node, readiness, version, metrics: scrape };
   const http1 =
     options.http &&
     (await listenHttp1({
@@ -326,11 +335,7 @@ async function start<M extends StateMachine>(
       ...serverOptions,
       tls,
       routes: clientRoutes,
-      fallback: operatorHandler({
-        ...pages,
-        logger,
-        judge: (path, request) => access.judgePage(path, request),
-      }),
+      fallback,
     }));
   if (http1 !== undefined) listeners.push(http1);
 
@@ -358,10 +363,10 @@ async function start<M extends StateMachine>(
 }
 
 /** Of everything that these mount. */
-function serviceNames(mounts: readonly ((router: ConnectRouter) => void)[]): readonly string[] {
+function servicesOf(mounts: readonly ((router: ConnectRouter) => void)[]): readonly DescService[] {
   const router = createConnectRouter();
   for (const mount of mounts) mount(router);
-  return [...new Set(router.handlers.map(({ service }) => service.typeName))];
+  return [...new Set(router.handlers.map(({ service }) => service))];
 }
 
 function peerRoutes<M extends StateMachine>(

@@ -1,8 +1,8 @@
-// Serves the pages of operators and probes on the HTTP/1.1 listener, beside the Connect routes.
+// Serves the pages of operators and probes on both listeners, beside the Connect routes.
 
 import type { Logger } from "../node/ports.js";
 import type { ServiceError } from "../services/connect-errors.js";
-import { type OperatorPagesOptions, operatorPage } from "../services/operator-pages.js";
+import { OPERATOR_PATHS, type OperatorPagesOptions, operatorPage } from "../services/operator-pages.js";
 import type { NodeHandler, NodeRequest, NodeResponse } from "../transport/request-handler.js";
 
 export interface OperatorHandlerOptions extends OperatorPagesOptions {
@@ -18,13 +18,18 @@ const PROBES: readonly string[] = ["/livez", "/readyz"];
 export function operatorHandler({ logger, judge, ...options }: OperatorHandlerOptions): NodeHandler {
   return (request, response) => {
     const isHead = request.method === "HEAD";
+    const path = (request.url ?? "").split("?", 1)[0] ?? "";
+    if (!isHead && request.method !== "GET" && !OPERATOR_PATHS.includes(path)) {
+      // By this status clients of services learn that there is no such service.
+      send(response, 404, "text/plain; charset=utf-8", NO_SUCH_PATH, isHead);
+      return;
+    }
     if (!isHead && request.method !== "GET") {
       send(response, 405, "text/plain; charset=utf-8", "only GET and HEAD are served here\n", isHead, {
         allow: "GET, HEAD",
       });
       return;
     }
-    const path = (request.url ?? "").split("?", 1)[0] ?? "";
     const refusal = PROBES.includes(path) ? undefined : judge(path, request);
     if (refusal !== undefined) {
       const isUnknown = refusal.reason === "unauthenticated";

@@ -20,6 +20,8 @@ export interface Page {
   readonly body: string;
 }
 
+export const OPERATOR_PATHS: readonly string[] = ["/livez", "/readyz", "/status", "/metrics"];
+
 const TEXT = "text/plain; charset=utf-8";
 const JSON_TYPE = "application/json";
 

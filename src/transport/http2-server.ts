@@ -18,7 +18,7 @@ import type { CallGuard } from "./call-guard.js";
 import { streamHandler } from "./lean-server.js";
 import { maxRequestBytes, type TransportLimits, transportLimits } from "./limits.js";
 import { type ListenAddress, listenOn } from "./listen.js";
-import { requestHandler } from "./request-handler.js";
+import { type NodeHandler, requestHandler } from "./request-handler.js";
 import { buildRouting } from "./routing.js";
 import { describeError } from "./transport-errors.js";
 
@@ -29,6 +29,8 @@ export interface Http2ServerOptions {
   readonly routes: (router: ConnectRouter) => void;
   /** Judges every call of every route. Absent: all are let in. */
   readonly guard?: CallGuard | undefined;
+  /** Serves paths that no route has. Default: 404. */
+  readonly fallback?: NodeHandler | undefined;
   /** Present: TLS only. With `requestCert` and `rejectUnauthorized`: mutual TLS. */
   readonly tls?: SecureServerOptions | undefined;
   readonly logger: Logger;
@@ -67,7 +69,11 @@ export async function listenHttp2(options: Http2ServerOptions): Promise<Http2Lis
     shutdownSignal: shutdown.signal,
     maxBytes: maxRequestBytes(limits),
   });
-  const handler = streamHandler({ routing, logger, otherwise: requestHandler({ routing, logger }) });
+  const handler = streamHandler({
+    routing,
+    logger,
+    otherwise: requestHandler({ routing, logger, fallback: options.fallback }),
+  });
   const common: ServerOptions = {
     maxSessionMemory: MAX_SESSION_MEMORY_MB,
     settings: {

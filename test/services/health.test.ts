@@ -1,6 +1,8 @@
 // What probes, load balancers and Prometheus see of real nodes: grpc.health.v1 over HTTP/2 in both protocols, and the
 // pages of the HTTP/1.1 listener, read with plain HTTP.
 
+import { once } from "node:events";
+import { connect } from "node:http2";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { describe, expect, onTestFinished, test } from "vitest";
@@ -29,6 +31,33 @@ async function clusterWithHttp() {
   };
   return { cluster, page };
 }
+
+test("the pages are there on the HTTP/2 listener too, and what is no page is no service either", async () => {
+  const cluster = await TestCluster.start(onTestFinished, 1);
+  await cluster.leader();
+  const session = connect(`http://${cluster.address(1n)}`);
+  onTestFinished(() => session.destroy());
+  const ask = async (method: string, path: string, contentType?: string) => {
+    const stream = session.request({
+      ":method": method,
+      ":path": path,
+      ...(contentType === undefined ? {} : { "content-type": contentType }),
+    });
+    stream.end();
+    const [headers] = await once(stream, "response");
+    let body = "";
+    for await (const chunk of stream) body += chunk;
+    return { status: headers[":status"], body };
+  };
+  expect(await ask("GET", "/readyz")).toEqual({ status: 200, body: "ok\n" });
+  expect(await ask("GET", "/livez")).toEqual({ status: 200, body: "ok\n" });
+  expect(JSON.parse((await ask("GET", "/status")).body)).toMatchObject({ id: "1", role: "leader" });
+  expect(await ask("POST", "/readyz")).toMatchObject({ status: 405 });
+  expect(await ask("GET", "/elsewhere")).toMatchObject({ status: 404 });
+  expect(await ask("POST", "/raftnode.v1.Nothing/AtAll", "application/grpc+proto")).toMatchObject({
+    status: 404,
+  });
+});
 
 describe("a node that serves", () => {
   test("is live and ready, shows its status and its metrics, and the services beside them", async () => {
