@@ -137,6 +137,8 @@ export class EntryBytes {
     const { length } = bytes;
     if (shared(bytes) === 0) return ownBytes(bytes);
     if (this.#used + length > this.#piece.length) {
+      // The last, or the only one: a window on a piece costs ten times what a small array costs.
+      if (length === this.#left) return ownBytes(bytes);
       this.#piece = new Uint8Array(Math.max(Math.min(this.#left, PIECE_BYTES), length));
       this.#used = 0;
     }
@@ -225,6 +227,6 @@ function bytesField(bytes: Uint8Array): number {
 /** Seven bits a byte. Values beyond 2^53 may be a byte off, which no limit notices. */
 function varintSize(value: number): number {
   let size = 1;
-  for (let rest = value; rest >= 128; rest = Math.floor(rest / 128)) size += 1;
+  for (let limit = 128; value >= limit; limit *= 128) size += 1;
   return size;
 }

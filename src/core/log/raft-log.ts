@@ -92,7 +92,8 @@ export class RaftLog {
     const lastNew = previous.index + BigInt(entries.length);
     const conflict = this.findConflict(entries);
     if (conflict !== undefined) {
-      this.append(entries.slice(Number(conflict - previous.index - 1n)));
+      const known = Number(conflict - previous.index - 1n);
+      this.append(known === 0 ? entries : entries.slice(known));
       this.persisted = minOf(this.persisted, conflict - 1n);
     }
     this.commitTo(minOf(leaderCommit, lastNew));
@@ -120,18 +121,23 @@ export class RaftLog {
   /**
    * The largest index up to `index` whose term is at most `term`: below it the two logs may agree, so a leader
    * and a follower that both jump there need one probe per term, not per entry (raft-rs:
-   * `find_conflict_by_term`). Terms never fall along a log, hence a binary search: the cost does not grow with it.
+   * `find_conflict_by_term`). Terms never fall along a log: steps back that double find a place that is low enough,
+   * and a binary search the last one such. The cost grows with how far back that is, not with the log.
    * The term is undefined when the answer lies before what is kept.
    */
   findConflictByTerm(index: LogIndex, term: Term): { index: LogIndex; term: Term | undefined } {
     const lastIndex = this.lastIndex();
     if (index > lastIndex) return { index, term: undefined };
-    let low = this.firstIndex() - 1n;
-    if (index < low) return { index, term: undefined };
-    const lowTerm = this.term(low);
+    const lowest = this.firstIndex() - 1n;
+    if (index < lowest) return { index, term: undefined };
     // Not at 0, whose term is 0.
-    if (lowTerm > term) return { index: low - 1n, term: undefined };
+    if (this.term(lowest) > term) return { index: lowest - 1n, term: undefined };
+    let low = index;
     let high = index;
+    for (let stride = 1n; this.term(low) > term; stride *= 2n) {
+      high = low - 1n;
+      low = maxOf(low - stride, lowest);
+    }
     while (low < high) {
       const middle = (low + high + 1n) / 2n;
       if (this.term(middle) <= term) low = middle;
