@@ -15,6 +15,7 @@ export {
   type Snapshot,
   type SnapshotMetadata,
 } from "../gen/eraftpb_pb.js";
+export { isLocalMessage } from "./admission.js";
 export { asV2, decodeConfChange } from "./confchange/conf-change.js";
 export {
   type Config,
@@ -33,7 +34,7 @@ export {
 export { MemoryStorage } from "./log/memory-storage.js";
 export type { GetEntriesContext, InitialState, Storage } from "./log/storage.js";
 export { newConfState, newHardState, newMessage, newNormalEntry, newSnapshot } from "./messages.js";
-export { isLocalMessage, type Proposal, RawNode } from "./raw-node.js";
+export { type Proposal, RawNode } from "./raw-node.js";
 export type { LightReady, ReadState, Ready } from "./ready.js";
 export type { ProgressStatus, Status } from "./status.js";
 export type { IgnoreReason, Trace, TraceEvent } from "./trace.js";

@@ -7,22 +7,21 @@ import {
   type ConfChange,
   type ConfChangeV2,
   type ConfState,
-  type Entry,
   EntryType,
   type HardState,
   type Message,
   MessageType,
   type Snapshot,
 } from "../gen/eraftpb_pb.js";
+import { isLocalMessage, isResponse, isWellFormed } from "./admission.js";
+import { ApplyQueue } from "./apply-queue.js";
 import { encodeConfChange } from "./confchange/conf-change.js";
 import { type Config, type ConfigInput, validateConfig } from "./config.js";
 import { ConfigInvalid } from "./errors.js";
-import type { EntryId } from "./log/raft-log.js";
 import type { GetEntriesContext, Storage } from "./log/storage.js";
 import {
   copySnapshot,
   EntryBytes,
-  entriesSize,
   NO_BYTES,
   newEntry,
   newMessage,
@@ -41,6 +40,7 @@ import { hardStateOf, leaderOf, type RaftState, softStateOf, tell } from "./raft
 import { step } from "./raft/step.js";
 import { tick } from "./raft/tick.js";
 import type { LightReady, Ready } from "./ready.js";
+import { ReadyRecords } from "./ready-records.js";
 import { type Status, statusOf } from "./status.js";
 import {
   ACCEPTED,
@@ -51,22 +51,6 @@ import {
   type SoftState,
   type StepOutcome,
 } from "./types.js";
-
-/** What a Ready that is not yet known to be durable has handed out. */
-interface ReadyRecord {
-  readonly number: number;
-  /** Where its entries begin. */
-  readonly firstIndex: LogIndex | undefined;
-  readonly lastEntry: EntryId | undefined;
-  readonly snapshotIndex: LogIndex | undefined;
-  readonly selfVote: bigint | undefined;
-}
-
-/** Committed entries that are with the embedder and not yet applied: what the apply budget counts. */
-interface ApplyingRecord {
-  readonly lastIndex: LogIndex;
-  readonly bytes: number;
-}
 
 /** One proposal: `data` for the state machine, `context` to be found beside it. */
 export interface Proposal {
@@ -80,13 +64,8 @@ export class RawNode {
   #previousSoftState: SoftState;
   #previousHardState: HardState;
   #lastNumber = 0;
-  #records: ReadyRecord[] = [];
-  /** Up to here committed entries (or the snapshot) were handed out. */
-  #commitSinceIndex: LogIndex;
-  /** Entries behind a snapshot wait until the snapshot is applied. */
-  #applyGate: LogIndex = 0n;
-  #applying: ApplyingRecord[] = [];
-  #applyingBytes = 0;
+  readonly #records = new ReadyRecords();
+  readonly #applyQueue: ApplyQueue;
 
   /**
    * @throws ConfigInvalid for a configuration that must not run.
@@ -98,7 +77,7 @@ export class RawNode {
     this.raft = createRaft(valid, storage, initial);
     this.#previousSoftState = softStateOf(this.raft);
     this.#previousHardState = { ...initial.hardState };
-    this.#commitSinceIndex = this.raft.log.applied;
+    this.#applyQueue = new ApplyQueue(this.raft);
   }
 
   get id(): NodeId {
@@ -169,7 +148,7 @@ export class RawNode {
     if (isResponse(message.msgType) && this.raft.tracker.get(message.from) === undefined) {
       return dropped("unknownPeer");
     }
-    if (!comesFromPeer(this.raft, message) || !isWellFormed(message)) {
+    if (!isWellFormed(this.raft.id, message)) {
       const { msgType, from } = message;
       tell(this.raft, { type: "messageIgnored", msgType, from, reason: "malformed" });
       return ACCEPTED;
@@ -198,7 +177,7 @@ export class RawNode {
       raft.log.unstable.snapshot !== undefined ||
       !sameSoftState(this.#previousSoftState, raft) ||
       !sameHardState(this.#previousHardState, raft) ||
-      this.#canHandOut()
+      this.#applyQueue.canHandOut()
     );
   }
 
@@ -217,16 +196,14 @@ export class RawNode {
     const snapshot = unstable.snapshot === undefined ? undefined : copySnapshot(unstable.snapshot);
     const entries = [...unstable.entries];
     const last = entries.at(-1);
-    if (snapshot !== undefined) {
-      this.#commitSinceIndex = snapshotPosition(snapshot).index;
-      this.#applyGate = this.#commitSinceIndex;
-    }
-    const committedEntries = this.#handOutCommitted();
+    const snapshotIndex = snapshot === undefined ? undefined : snapshotPosition(snapshot).index;
+    if (snapshotIndex !== undefined) this.#applyQueue.handOutSnapshot(snapshotIndex);
+    const committedEntries = this.#applyQueue.handOut();
     this.#records.push({
       number: this.#lastNumber,
       firstIndex: entries[0]?.index,
       lastEntry: last === undefined ? undefined : { index: last.index, term: last.term },
-      snapshotIndex: snapshot === undefined ? undefined : this.#commitSinceIndex,
+      snapshotIndex,
       selfVote: raft.outbox.takeSelfVote(),
     });
     return {
@@ -237,8 +214,8 @@ export class RawNode {
       entries,
       snapshot,
       committedEntries,
-      messages: freezeMessages(raft.outbox.takeNow()),
-      persistedMessages: freezeMessages(raft.outbox.takePersisted()),
+      messages: raft.outbox.takeNow(),
+      persistedMessages: raft.outbox.takePersisted(),
       mustSync:
         entries.length > 0 ||
         snapshot !== undefined ||
@@ -252,37 +229,15 @@ export class RawNode {
    * acknowledgement of its own entries as a leader, its vote for itself as a candidate.
    */
   onPersistReady(number: number): void {
-    let lastEntry: EntryId | undefined;
-    let snapshotIndex: LogIndex | undefined;
-    let selfVote: bigint | undefined;
-    const durable = this.#records.filter((record) => record.number <= number);
-    this.#records = this.#records.slice(durable.length);
-    for (const record of durable) {
-      if (record.snapshotIndex !== undefined) {
-        snapshotIndex = record.snapshotIndex;
-        lastEntry = undefined;
-      }
-      lastEntry = record.lastEntry ?? lastEntry;
-      selfVote = record.selfVote ?? selfVote;
-    }
+    const { lastEntry, snapshotIndex, selfVote } = this.#records.takeDurable(number);
     if (snapshotIndex !== undefined) snapshotPersisted(this.raft, snapshotIndex);
-    if (lastEntry !== undefined && !this.#isBeingReplaced(lastEntry.index)) {
-      entriesPersisted(this.raft, lastEntry);
-    }
+    if (lastEntry !== undefined) entriesPersisted(this.raft, lastEntry);
     if (selfVote !== undefined) countSelfVote(this.raft, selfVote);
-  }
-
-  /**
-   * A later Ready that is not durable yet writes over this place. Even if the log has the same entry there again, the
-   * disk has or will have another one in between (A, B, A), so the earlier write counts for nothing. raft-rs counts it.
-   */
-  #isBeingReplaced(index: LogIndex): boolean {
-    return this.#records.some(({ firstIndex }) => firstIndex !== undefined && firstIndex <= index);
   }
 
   /** Stored, durable, and applied as far as had been handed out before this call. */
   advance(ready: Ready): LightReady {
-    const applyTo = this.#commitSinceIndex;
+    const applyTo = this.#applyQueue.handedOut;
     const light = this.advanceAppend(ready);
     this.advanceApplyTo(applyTo);
     return light;
@@ -292,14 +247,14 @@ export class RawNode {
   advanceAppend(ready: Ready): LightReady {
     this.advanceAppendAsync(ready);
     this.onPersistReady(ready.number);
-    const committedEntries = this.#handOutCommitted();
+    const committedEntries = this.#applyQueue.handOut();
     const commit = this.raft.log.committed;
     const commitMoved = commit > this.#previousHardState.commit;
     if (commitMoved) this.#previousHardState = { ...this.#previousHardState, commit };
     return {
       commitIndex: commitMoved ? commit : undefined,
       committedEntries,
-      messages: freezeMessages(this.raft.outbox.takeNow()),
+      messages: this.raft.outbox.takeNow(),
     };
   }
 
@@ -307,14 +262,14 @@ export class RawNode {
   advanceAppendAsync(ready: Ready): void {
     const { unstable } = this.raft.log;
     // Not from its arrays: those are the embedder's, and may be empty by now.
-    const record = this.#records.find(({ number }) => number === ready.number);
+    const record = this.#records.find(ready.number);
     if (record?.snapshotIndex !== undefined) unstable.stableSnapshot(record.snapshotIndex);
     if (record?.lastEntry !== undefined) unstable.stableTo(record.lastEntry.index, record.lastEntry.term);
   }
 
   /** Everything handed out so far is applied. */
   advanceApply(): void {
-    this.advanceApplyTo(this.#commitSinceIndex);
+    this.advanceApplyTo(this.#applyQueue.handedOut);
   }
 
   /**
@@ -323,12 +278,7 @@ export class RawNode {
    */
   advanceApplyTo(index: LogIndex): void {
     applied(this.raft, index);
-    while (this.#applying.length > 0) {
-      const first = this.#applying[0];
-      if (first === undefined || first.lastIndex > index) break;
-      this.#applyingBytes -= first.bytes;
-      this.#applying.shift();
-    }
+    this.#applyQueue.applied(index);
   }
 
   /** Entries that the storage was fetching can be read now. */
@@ -471,102 +421,12 @@ export class RawNode {
     const { raft } = this;
     if (raft.role.kind === "leader" && maybeCommit(raft, raft.role)) broadcastAppend(raft);
   }
-
-  #canHandOut(): boolean {
-    const { raft } = this;
-    return (
-      raft.log.applied >= this.#applyGate &&
-      raft.log.unstable.snapshot === undefined &&
-      !this.#isApplyBudgetSpent() &&
-      raft.log.hasNextEntriesSince(this.#commitSinceIndex)
-    );
-  }
-
-  #isApplyBudgetSpent(): boolean {
-    return this.#applyingBytes > 0 && this.#applyingBytes >= this.raft.settings.maxCommittedSizePerReady;
-  }
-
-  /** Entries to apply, within what the budget leaves: entries that were handed out and not applied count (E10). */
-  #handOutCommitted(): readonly Entry[] {
-    if (!this.#canHandOut()) return [];
-    const { raft } = this;
-    const budget = raft.settings.maxCommittedSizePerReady - this.#applyingBytes;
-    const entries = raft.log.nextEntriesSince(this.#commitSinceIndex, budget);
-    const last = entries.at(-1);
-    if (last === undefined) return [];
-    this.#commitSinceIndex = last.index;
-    if (raft.settings.maxCommittedSizePerReady !== Number.POSITIVE_INFINITY) {
-      const bytes = entriesSize(entries);
-      this.#applying.push({ lastIndex: last.index, bytes });
-      this.#applyingBytes += bytes;
-    }
-    if (raft.role.kind === "leader") raft.role.uncommitted.giveBack(entries);
-    // The array may be one that the storage keeps.
-    return [...entries];
-  }
-}
-
-/** Message types that are made and handled inside one node. raft-rs: `is_local_msg`. */
-export function isLocalMessage(msgType: MessageType): boolean {
-  return (
-    msgType === MessageType.MsgHup ||
-    msgType === MessageType.MsgBeat ||
-    msgType === MessageType.MsgUnreachable ||
-    msgType === MessageType.MsgSnapStatus ||
-    msgType === MessageType.MsgCheckQuorum
-  );
-}
-
-function isResponse(msgType: MessageType): boolean {
-  return (
-    msgType === MessageType.MsgAppendResponse ||
-    msgType === MessageType.MsgRequestVoteResponse ||
-    msgType === MessageType.MsgHeartbeatResponse ||
-    msgType === MessageType.MsgRequestPreVoteResponse
-  );
-}
-
-function comesFromPeer(raft: RaftState, { msgType, term, from }: Message): boolean {
-  switch (msgType) {
-    case MessageType.MsgPropose:
-    case MessageType.MsgReadIndex:
-      return term === 0n;
-    case MessageType.MsgTransferLeader:
-      // Names the node that is to lead, which may be this one.
-      return term !== 0n;
-    default:
-      return term !== 0n && from !== NO_NODE && from !== raft.id;
-  }
-}
-
-function isWellFormed(message: Message): boolean {
-  if (message.msgType === MessageType.MsgSnapshot) return message.snapshot?.metadata !== undefined;
-  return message.msgType !== MessageType.MsgAppend || isInOrder(message);
-}
-
-/** The entries of an append stand where it says, and their terms do not fall: all else rests on that (E15). */
-function isInOrder(message: Message): boolean {
-  let { index, logTerm } = message;
-  for (const entry of message.entries) {
-    index += 1n;
-    if (entry.index !== index || entry.term < logTerm || entry.term > message.term) return false;
-    logTerm = entry.term;
-  }
-  return true;
 }
 
 function localMessage(msgType: MessageType, about: NodeId): Message {
   const message = newMessage(msgType, NO_NODE);
   message.from = about;
   return message;
-}
-
-function freezeMessages(messages: Message[]): readonly Message[] {
-  for (const message of messages) {
-    Object.freeze(message.entries);
-    Object.freeze(message);
-  }
-  return messages;
 }
 
 function sameSoftState(previous: SoftState, raft: RaftState): boolean {

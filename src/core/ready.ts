@@ -20,7 +20,7 @@ export interface ReadState {
 }
 
 /**
- * One batch of work. The arrays are the embedder's own, to be emptied or sorted. Entries and messages are frozen,
+ * One batch of work. Arrays and messages are the embedder's own, to be emptied, sorted or stamped. Entries are frozen,
  * because several Readys, messages and the log itself share them; for the same reason `data` and `context` of an
  * entry must never be written over: what is sent and stored would no longer be what was proposed. (Copying those
  * bytes each time they are handed out would double the cost of a proposal.) All other bytes are copies: contexts of
