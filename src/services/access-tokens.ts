@@ -2,7 +2,7 @@
 // can let nobody in. A token is 32 random bytes: it cannot be guessed, hence one round of SHA-256 protects it as well as
 // a slow hash would, at a price that can be paid for every call.
 
-import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
+import { hash, randomBytes, timingSafeEqual } from "node:crypto";
 import { parse, TomlError } from "smol-toml";
 import { ACCESS_ROLES, type AccessRole } from "./access-policy.js";
 
@@ -44,7 +44,7 @@ export class TokenTable {
 
   /** Takes as long for any token, known or not. */
   find(token: string): TokenEntry | undefined {
-    const presented = createHash("sha256").update(token).digest();
+    const presented = hash("sha256", token, "buffer");
     let found: TokenEntry | undefined;
     for (const { entry, digest } of this.#entries) if (timingSafeEqual(digest, presented)) found = entry;
     return found;
@@ -120,7 +120,7 @@ export function isTokenName(text: string): boolean {
 /** @param name see `isTokenName`. */
 export function createToken(name: string, roles: readonly AccessRole[]): NewToken {
   const token = `${PREFIX}${randomBytes(RANDOM_BYTES).toString("base64url")}`;
-  return { name, roles, token, sha256: createHash("sha256").update(token).digest("hex") };
+  return { name, roles, token, sha256: hash("sha256", token) };
 }
 
 /** As it stands in the file. */
