@@ -43,8 +43,16 @@ export {
 } from "./node/errors.js";
 export type { EventStream, EventStreamOptions } from "./node/event-stream.js";
 export type { NodeEvents } from "./node/events.js";
+export type { InitialMember } from "./node/initialize.js";
+export type {
+  CompactedLog,
+  CompactLogOptions,
+  OpenSnapshot,
+  OpenSnapshotOptions,
+} from "./node/maintenance.js";
 export type { Membership } from "./node/membership.js";
 export type { MembershipChange, MembershipOptions, MembershipStep } from "./node/membership-change.js";
+export type { TargetMember } from "./node/membership-target.js";
 export type { HistogramView, NodeMetricsView } from "./node/metrics.js";
 export type { NodeLimits, RaftNodeOptions, RaftOptions } from "./node/options.js";
 export type {
@@ -115,12 +123,14 @@ export {
   type CallPurpose,
   ERROR_TABLE,
   type ErrorReason,
+  RETRY_ADVICE,
   ServiceError,
   type ServiceReason,
   toConnectError,
 } from "./services/connect-errors.js";
 export { type HealthRoutesOptions, healthRoutes } from "./services/health-service.js";
 export {
+  type Forwarding,
   type ForwardOptions,
   LeaderCalls,
   type LeaderCallsOptions,
@@ -128,6 +138,7 @@ export {
   type PeerDialer,
   type ReadLevel,
 } from "./services/leader-calls.js";
+export { type LedNode, leaderOnly } from "./services/leader-only.js";
 export { type MetricsRoutesOptions, metricsRoutes } from "./services/metrics-service.js";
 export { type HistogramValues, type Labels, PrometheusText } from "./services/prometheus-text.js";
 export {
@@ -136,6 +147,7 @@ export {
   type ReadinessOptions,
   type ReadinessReport,
 } from "./services/readiness.js";
+export { type ReflectionRoutesOptions, reflectionRoutes } from "./services/reflection-service.js";
 export { LmdbStorage, type LmdbStorageOptions } from "./storage/lmdb-storage.js";
 export { SnapshotFiles, type SnapshotFilesOptions } from "./storage/snapshot-files.js";
 export { StorageFault, type StorageFaultCode } from "./storage/storage-fault.js";
