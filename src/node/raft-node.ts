@@ -143,7 +143,7 @@ export class RaftNode implements AsyncDisposable {
   /** Resolves with the leader's id as soon as this node knows one. @throws RaftNodeError `noLeader`. */
   async leaderKnown(options?: CallOptions): Promise<NodeId> {
     this.#runtime.requireRunning();
-    return this.#runtime.leaderKnown(options);
+    return this.#runtime.leaderWaits.submit(options);
   }
 
   /**

@@ -13,14 +13,16 @@ import {
   type StepOutcome,
   type Term,
 } from "../core/types.js";
-import { type Entry, EntryType, type HardState, type Message, MessageType } from "../gen/eraftpb_pb.js";
+import { type Entry, EntryType, type HardState } from "../gen/eraftpb_pb.js";
 import { Applier, type ApplyObserver } from "./applier.js";
-import { type Call, type CallKind, type CallOptions, Calls } from "./calls.js";
+import { type CallKind, Calls } from "./calls.js";
 import { ConfChanges } from "./conf-changes.js";
 import { RaftNodeError } from "./errors.js";
 import { EventHub } from "./events.js";
 import { Inbox } from "./inbox.js";
+import { LeaderWaits } from "./leader-waits.js";
 import { isLearner, type Membership, wasRemoved } from "./membership.js";
+import { MessageGate } from "./message-gate.js";
 import { NodeMetrics } from "./metrics.js";
 import {
   completeCompaction,
@@ -33,14 +35,15 @@ import {
   raftConfig,
   SILENT,
 } from "./options.js";
+import { NodeInbox } from "./peer-inbox.js";
 import { Peers } from "./peers.js";
-import type { Cancel, Clock, Logger, PeerInbox, PeerTransport, Snapshot, SpaceState } from "./ports.js";
+import type { Cancel, Clock, Logger, PeerTransport, Snapshot, SpaceState } from "./ports.js";
 import { Proposals } from "./proposals.js";
 import { Reads } from "./reads.js";
 import { ReadyLoop } from "./ready-loop.js";
 import { nodeStopped } from "./refusals.js";
 import { SlowWatch } from "./slow-watch.js";
-import { installBody, isBirth, isComplete, openBody, restoreFrom, Snapshotting } from "./snapshotting.js";
+import { installBody, isBirth, openBody, restoreFrom, Snapshotting } from "./snapshotting.js";
 import type { NodeRole, NodeState } from "./status.js";
 import { systemClock } from "./system-clock.js";
 import { Ticker } from "./ticker.js";
@@ -63,11 +66,13 @@ export class Runtime {
   readonly confChanges: ConfChanges;
   readonly reads: Reads;
   readonly transfers: Transfers;
+  readonly leaderWaits: LeaderWaits;
   readonly snapshotting: Snapshotting;
   readonly fatal: Promise<Error>;
   state: NodeState = "running";
 
   readonly #node: RawNode;
+  readonly #gate: MessageGate;
   readonly #transport: PeerTransport;
   readonly #appendWatch: SlowWatch;
   readonly #applyWatch: SlowWatch;
@@ -75,13 +80,11 @@ export class Runtime {
   readonly #ticker: Ticker;
   readonly #loop: ReadyLoop;
   readonly #unwatchSpace: Cancel | undefined;
-  readonly #leaderWaits = new Set<Call<NodeId>>();
   #resolveFatal: (error: Error) => void = () => {};
   #closing: Promise<void> | undefined;
   #error: Error | undefined;
   #softState: SoftState;
   #term: Term;
-  readonly #votesFromMs: number;
   /** As it was told last. */
   #space: SpaceState = "ok";
   #scheduled = false;
@@ -140,6 +143,7 @@ export class Runtime {
       space: () => this.space,
       term: () => this.#term,
     });
+    this.leaderWaits = new LeaderWaits(shared);
     this.confChanges = new ConfChanges(shared);
     this.reads = new Reads({
       ...shared,
@@ -154,9 +158,16 @@ export class Runtime {
       term: () => this.#term,
     });
     // At its first start a node cannot have helped anybody to a lease.
-    const isRestart = hardState.term > 1n;
-    this.#votesFromMs =
-      options.leaseReads === true && isRestart ? this.clock.nowMs() + this.electionTimeoutMs : 0;
+    const mayHaveGrantedLease = options.leaseReads === true && hardState.term > 1n;
+    this.#gate = new MessageGate({
+      clock: this.clock,
+      logger: this.logger,
+      metrics: this.metrics,
+      peers: this.peers,
+      reads: this.reads,
+      space: () => this.space,
+      votesFromMs: mayHaveGrantedLease ? this.clock.nowMs() + this.electionTimeoutMs : 0,
+    });
     // A little later than the core gives up.
     this.transfers = new Transfers({ ...shared, retryMs: this.electionTimeoutMs + 2 * tickIntervalMs });
     this.#appendWatch = new SlowWatch({
@@ -184,7 +195,16 @@ export class Runtime {
     });
     log.onSnapshotWanted = (index, to) => this.snapshotting.want(index, to);
     this.#unwatchSpace = log.space?.watch((state) => this.#spaceLookedAt(state));
-    this.#transport = options.transport(this.#peerInbox());
+    this.#transport = options.transport(
+      new NodeInbox({
+        id,
+        inbox: this.inbox,
+        peers: this.peers,
+        metrics: this.metrics,
+        open: () => !this.#ended,
+        wake: () => this.wake(),
+      }),
+    );
     this.#loop = this.#makeLoop();
   }
 
@@ -237,18 +257,6 @@ export class Runtime {
       case "stopped":
         throw nodeStopped("nothing was done; go to another node");
     }
-  }
-
-  leaderKnown(options: CallOptions | undefined): Promise<NodeId> {
-    const { leaderId } = this;
-    if (leaderId !== undefined) return Promise.resolve(leaderId);
-    const call: Call<NodeId> = this.calls.open("wait", options, {
-      expired: () => new RaftNodeError("noLeader", "no leader was known before the deadline"),
-      aborted: () => new RaftNodeError("aborted", "the signal fired before a leader was known"),
-      ended: () => this.#leaderWaits.delete(call),
-    });
-    this.#leaderWaits.add(call);
-    return call.promise;
   }
 
   requestSnapshot(): StepOutcome {
@@ -391,7 +399,10 @@ export class Runtime {
 
   /** Messages before ticks: a heartbeat that waits here must count before the time that passed meanwhile does. */
   #feedCore(): void {
-    for (const message of this.inbox.takeMessages()) this.#step(message);
+    for (const message of this.inbox.takeMessages()) {
+      const accepted = this.#gate.lets(message) && this.#node.step(message).accepted;
+      if (!accepted) this.metrics.count("messagesDropped");
+    }
     for (const report of this.inbox.takeReports()) {
       if (report.kind === "unreachable") this.#node.reportUnreachable(report.id);
       else this.#node.reportSnapshot(report.id, report.delivered ? "finish" : "failure");
@@ -405,68 +416,6 @@ export class Runtime {
     this.reads.flush(this.#node);
     this.transfers.flush(this.#node);
     if (this.transfers.underWay) this.reads.forfeitLease();
-  }
-
-  #step(message: Message): void {
-    this.metrics.count("messagesReceived");
-    // Requests that are passed on name the node that asked, not the one that sent them.
-    const fromSender = message.term !== 0n && message.msgType !== MessageType.MsgTransferLeader;
-    if (fromSender) this.peers.heardFrom(message.from);
-    if (message.snapshot !== undefined && !isComplete(message.snapshot)) {
-      this.metrics.count("messagesDropped");
-      this.logger.warn(
-        { from: message.from.toString() },
-        "a snapshot came without its descriptor; it is ignored",
-      );
-      return;
-    }
-    if (message.msgType === MessageType.MsgTransferLeader) this.reads.forfeitLease();
-    if (this.#withholdsVote(message)) {
-      this.metrics.count("messagesDropped");
-      return;
-    }
-    // The leader sends them again until they fit: better than a write that fails, which would end the node.
-    if (
-      message.msgType === MessageType.MsgAppend &&
-      message.entries.length > 0 &&
-      this.space === "exhausted"
-    ) {
-      this.metrics.count("messagesDropped");
-      return;
-    }
-    if (!this.#node.step(message).accepted) this.metrics.count("messagesDropped");
-  }
-
-  /** Before it was restarted this node may have granted a lease, which it must not break. */
-  #withholdsVote({ msgType }: Message): boolean {
-    const asksForVote = msgType === MessageType.MsgRequestVote || msgType === MessageType.MsgRequestPreVote;
-    return asksForVote && this.clock.nowMs() < this.#votesFromMs;
-  }
-
-  #peerInbox(): PeerInbox {
-    const open = () => !this.#ended;
-    return {
-      id: this.options.id,
-      admits: (from) => open() && this.peers.admits(from),
-      step: (messages) => {
-        if (!open()) throw nodeStopped("it takes no messages");
-        try {
-          this.inbox.offer(messages);
-        } catch (error) {
-          this.metrics.count("inboxRejections");
-          throw error;
-        }
-        this.wake();
-      },
-      reportUnreachable: (peer) => {
-        this.inbox.report({ kind: "unreachable", id: peer });
-        this.wake();
-      },
-      reportSnapshot: (peer, delivered) => {
-        this.inbox.report({ kind: "snapshot", id: peer, delivered });
-        this.wake();
-      },
-    };
   }
 
   #applyObserver(): ApplyObserver {
@@ -546,7 +495,7 @@ export class Runtime {
       this.logger.info({ leaderId: leaderId?.toString(), term: term.toString() }, "the leader changed");
       this.reads.leaderChanged();
       this.transfers.leaderChanged();
-      if (leaderId !== undefined) for (const call of [...this.#leaderWaits]) call.resolve(leaderId);
+      this.leaderWaits.leaderChanged();
       this.events.emit("leader", { leaderId, term });
       this.wake();
     }

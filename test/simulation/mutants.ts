@@ -191,9 +191,9 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "votes right after a restart",
     why: "a restarted node breaks the lease that it helped to grant",
-    file: "src/node/runtime.ts",
-    find: "return asksForVote && this.clock.nowMs() < this.#votesFromMs;",
-    replace: "return asksForVote && this.#votesFromMs < 0;",
+    file: "src/node/message-gate.ts",
+    find: "return asksForVote && this.options.clock.nowMs() < this.options.votesFromMs;",
+    replace: "return asksForVote && this.options.votesFromMs < 0;",
   },
   {
     name: "leader's lease not honoured",
