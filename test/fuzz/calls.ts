@@ -119,11 +119,12 @@ export const wrongPeersDoor: Door = {
         random.pick(PEER_METHODS.filter(({ localName }) => localName !== "sendRaftConfChange")),
         {
           authorization: `Bearer ${target.tokens.peer}`,
-          "raft-cluster-id": isForeign ? random.pick(["other", "", "fuzz ", "FUZZ"]) : CLUSTER_ID,
+          "raft-cluster-id": isForeign ? random.pick(["other", "", "fuzz2", "FUZZ"]) : CLUSTER_ID,
           "raft-from": isForeign ? "2" : random.pick(["1", "0", "-1", "18446744073709551616", "x", ""]),
           "raft-incarnation": anyHeader(random),
           "raft-address": random.pick(["127.0.0.1:1", "x", ""]),
         },
+        speaking(2n),
       ),
     );
   },

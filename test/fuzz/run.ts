@@ -89,6 +89,9 @@ export async function fuzz({ seed, seconds, main, dir, tell }: FuzzOptions): Pro
         );
         inputs.set(door.name, (inputs.get(door.name) ?? 0) + count);
         accepted.set(door.name, (accepted.get(door.name) ?? 0) + thrown);
+        if (door.who === "stranger" && thrown > 0) {
+          return report(`${door.name}: ${thrown} were taken in`);
+        }
         await target.check();
         peakMib = Math.max(peakMib, target.rssMib());
         const after = door.who === "stranger" ? await target.fingerprint() : "";
