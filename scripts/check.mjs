@@ -11,6 +11,8 @@ import { gzipSync } from "node:zlib";
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const scratch = mkdtempSync(join(tmpdir(), "raft-node-check-"));
 const testReport = join(scratch, "tests.json");
+/** What a browser may have to load for the core, minified and gzipped, without the protobuf runtime. */
+const coreLimitBytes = 40_000;
 
 /** Each returns true when the step passed, and prints what a person needs to mend it when not. */
 const steps = [
@@ -114,10 +116,12 @@ async function coreBundlesForBrowsers() {
   );
   for (const path of strangers) console.error(`the core must not need ${path}`);
   const bytes = outputFiles[0]?.contents ?? new Uint8Array();
+  const gzippedBytes = gzipSync(bytes).length;
   console.log(
-    `src/core: ${bytes.length} bytes minified, ${gzipSync(bytes).length} gzipped, without @bufbuild/protobuf`,
+    `src/core: ${bytes.length} bytes minified, ${gzippedBytes} gzipped, without @bufbuild/protobuf; ` +
+      `at most ${coreLimitBytes} gzipped`,
   );
-  return strangers.length === 0;
+  return strangers.length === 0 && gzippedBytes <= coreLimitBytes;
 }
 
 function readTree(dir) {
