@@ -3,35 +3,43 @@
 
 import { MemoryStorage, type Message, RawNode } from "../src/core/index.js";
 
+interface Member {
+  readonly node: RawNode;
+  readonly storage: MemoryStorage;
+}
+
 export class CoreCluster {
-  readonly nodes: RawNode[];
-  readonly #storages: MemoryStorage[];
+  readonly #members: readonly Member[];
   #inFlight: Message[] = [];
-  /** Entries with data that node 1 has handed out as committed. */
+  /** Entries that node 1 has handed out as committed. */
   committed = 0;
 
   constructor(size: number) {
     const voters = Array.from({ length: size }, (_, position) => BigInt(position + 1));
-    this.#storages = voters.map(() => MemoryStorage.withConfState({ voters }));
-    this.nodes = this.#storages.map(
-      (storage, position) =>
-        new RawNode(
-          { id: BigInt(position + 1), applied: 1n, randomInt: (min) => min, batchAppend: true },
-          storage,
-        ),
-    );
+    this.#members = voters.map((id) => {
+      const storage = MemoryStorage.withConfState({ voters });
+      const config = { id, applied: 1n, randomInt: (min: number) => min, batchAppend: true };
+      return { storage, node: new RawNode(config, storage) };
+    });
+  }
+
+  /** The one that {@link elect} makes leader. */
+  get first(): RawNode {
+    const [member] = this.#members;
+    if (member === undefined) throw new Error("a cluster of nobody");
+    return member.node;
   }
 
   elect(): void {
-    this.nodes[0]?.campaign();
+    this.first.campaign();
     this.settle();
   }
 
   /** Works until nothing is left to say. */
   settle(): void {
     do {
-      for (const message of this.#take()) this.nodes[Number(message.to) - 1]?.step(message);
-      for (const [position, node] of this.nodes.entries()) this.#work(node, position);
+      for (const message of this.#take()) this.#members[Number(message.to) - 1]?.node.step(message);
+      for (const member of this.#members) this.#work(member);
     } while (this.#inFlight.length > 0);
   }
 
@@ -41,9 +49,7 @@ export class CoreCluster {
     return taken;
   }
 
-  #work(node: RawNode, position: number): void {
-    const storage = this.#storages[position];
-    if (storage === undefined) return;
+  #work({ node, storage }: Member): void {
     while (node.hasReady()) {
       const ready = node.ready();
       for (const message of ready.messages) this.#inFlight.push(message);
@@ -52,16 +58,13 @@ export class CoreCluster {
       for (const message of ready.persistedMessages) this.#inFlight.push(message);
       const light = node.advanceAppend(ready);
       for (const message of light.messages) this.#inFlight.push(message);
-      if (position === 0) this.committed += ready.committedEntries.length + light.committedEntries.length;
+      if (node.id === 1n) this.committed += ready.committedEntries.length + light.committedEntries.length;
       node.advanceApply();
     }
   }
 
   /** Forgets applied entries, as an embedder does: otherwise the log itself is what is measured. */
   compact(): void {
-    for (const [position, storage] of this.#storages.entries()) {
-      const node = this.nodes[position];
-      if (node !== undefined) storage.compact(node.raft.log.applied);
-    }
+    for (const { node, storage } of this.#members) storage.compact(node.raft.log.applied);
   }
 }
