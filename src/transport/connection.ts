@@ -1,7 +1,7 @@
 // What is known about the other end of a connection, for handlers that judge by more than headers.
 
 import { isIPv6, type Socket } from "node:net";
-import { TLSSocket } from "node:tls";
+import { type PeerCertificate, TLSSocket } from "node:tls";
 import { type ContextValues, createContextKey, createContextValues } from "@connectrpc/connect";
 
 export interface Connection {
@@ -55,17 +55,32 @@ function inspect(socketOf: () => Socket | undefined): Connection {
     if (!(socket instanceof TLSSocket)) {
       return { remoteAddress, isEncrypted: false, isCertified: false, certificateNames: [] };
     }
-    const isCertified = socket.authorized;
-    const certificateNames = isCertified ? namesOf(socket) : [];
-    return { remoteAddress, isEncrypted: true, isCertified, certificateNames };
+    const certificate = verifiedCertificate(socket);
+    return {
+      remoteAddress,
+      isEncrypted: true,
+      isCertified: certificate !== undefined,
+      certificateNames: certificate === undefined ? [] : namesOf(certificate),
+    };
   } catch {
     // A socket that was unbound from its session meanwhile throws when it is looked at.
     return UNKNOWN;
   }
 }
 
-function namesOf(socket: TLSSocket): string[] {
-  const certificate = socket.getPeerCertificate();
+/** `authorized` alone is no proof: a TLS 1.3 session that is resumed counts as authorized without any certificate. */
+function verifiedCertificate(socket: TLSSocket): PeerCertificate | undefined {
+  if (!socket.authorized) return undefined;
+  const certificate: Partial<PeerCertificate> = socket.getPeerCertificate();
+  return isCertificate(certificate) ? certificate : undefined;
+}
+
+/** Without one, Node hands out an empty object. */
+function isCertificate(certificate: Partial<PeerCertificate>): certificate is PeerCertificate {
+  return certificate.raw !== undefined;
+}
+
+function namesOf(certificate: PeerCertificate): string[] {
   const commonName: unknown = certificate.subject?.CN;
   const names = typeof commonName === "string" ? [commonName] : [];
   for (const part of (certificate.subjectaltname ?? "").split(", ")) {

@@ -4,7 +4,6 @@
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
-import { TLSSocket } from "node:tls";
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
@@ -32,7 +31,7 @@ export function requestHandler(options: RequestHandlerOptions): NodeHandler {
     try {
       const path = (request.url ?? "").split("?", 1)[0] ?? "";
       const handler = routing.handlers.get(path);
-      if (handler !== undefined && routesNeedCertificate && !isVerified(request)) {
+      if (handler !== undefined && routesNeedCertificate && !connectionOfRequest(request).isCertified) {
         answer(response, 403, "a certificate signed by this cluster's authority is needed");
       } else if (handler !== undefined) {
         // Throws on a malformed Host, here and not in a promise.
@@ -53,10 +52,6 @@ export function requestHandler(options: RequestHandlerOptions): NodeHandler {
       answer(response, 400, "malformed request: is the Host header a host name?");
     }
   };
-}
-
-function isVerified({ socket }: NodeRequest): boolean {
-  return socket instanceof TLSSocket && socket.authorized;
 }
 
 /** What is known about who sends a request, for fallbacks that judge by it. */

@@ -4,6 +4,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { connect } from "node:tls";
 import { create, toBinary, toJsonString } from "@bufbuild/protobuf";
 import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
 import {
@@ -323,6 +324,46 @@ describe("a cluster with tokens", () => {
     await expect(open({ tls: authority.issue("node") }).get("a")).rejects.toMatchObject({
       reason: "permissionDenied",
     });
+  });
+});
+
+describe("a certificate", () => {
+  test("is not had by resuming a TLS session in which none was shown", async () => {
+    const authority = createAuthority("the cluster's authority");
+    const dir = temporaryFolder();
+    const { cert, key, ca } = authority.issue("node");
+    const tls = { certFile: join(dir, "crt"), keyFile: join(dir, "key"), caFile: join(dir, "ca") };
+    writeFileSync(tls.certFile, cert);
+    writeFileSync(tls.keyFile, key);
+    writeFileSync(tls.caFile, ca);
+    const { center } = await startOne({ tls, access: undefined });
+    const port = center.httpAddress?.port ?? 0;
+    /** Posts JSON over a connection of its own, and keeps the session that the server offers. */
+    const post = (session: Buffer | undefined, identity: { cert?: string; key?: string } = {}) =>
+      new Promise<{ status: string; reused: boolean; session: Buffer | undefined }>((resolve, reject) => {
+        const socket = connect({ port, host: "127.0.0.1", ca, ...identity, ...(session && { session }) });
+        let offered: Buffer | undefined;
+        let answer = "";
+        socket.on("session", (ticket) => {
+          offered = ticket;
+        });
+        socket.on("data", (part) => {
+          answer += part.toString();
+        });
+        socket.once("error", reject);
+        socket.once("end", () =>
+          resolve({ status: answer.slice(9, 12), reused: socket.isSessionReused(), session: offered }),
+        );
+        const head =
+          "POST /raftnode.v1.RaftMetricsService/Leader HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n";
+        socket.write(`${head}content-type: application/json\r\ncontent-length: 2\r\n\r\n{}`);
+      });
+    const first = await post(undefined);
+    expect(first).toMatchObject({ status: "403", reused: false });
+    expect(await post(first.session)).toMatchObject({ status: "403", reused: true });
+    const shown = await post(undefined, authority.issue("somebody"));
+    expect(shown.status).toBe("200");
+    expect(await post(shown.session)).toMatchObject({ status: "200", reused: true });
   });
 });
 
