@@ -63,11 +63,15 @@ export function encodeMessages(messages: readonly Message[]): Uint8Array[] {
   return ends.reverse();
 }
 
-/** A whole encoded SendRaftMessageRequest, without a copy per message. */
-export function encodeEnvelope(messages: readonly Message[]): Uint8Array {
-  let bound = 0;
-  for (const message of messages) bound += messageBytesBound(message) + 8;
-  const writer = new BackwardWriter(Buffer.allocUnsafe(bound));
+/** Tag and length of a message in an envelope. */
+const ENVELOPE_PREFIX_BYTES = 8;
+
+/**
+ * A whole encoded SendRaftMessageRequest, without a copy per message.
+ * @param bound the sum of `messageBytesBound` of all of them
+ */
+export function encodeEnvelope(messages: readonly Message[], bound: number): Uint8Array {
+  const writer = new BackwardWriter(Buffer.allocUnsafe(bound + messages.length * ENVELOPE_PREFIX_BYTES));
   for (let at = messages.length - 1; at >= 0; at -= 1) {
     const message = messages[at];
     if (message === undefined) continue;

@@ -3,15 +3,14 @@
 
 import PQueue from "p-queue";
 import type { Message } from "../gen/eraftpb_pb.js";
-import { messageBytesBound } from "./message-encoder.js";
 
 export interface LaneOptions {
   readonly maxQueuedBytes: number;
   readonly maxQueuedMessages: number;
   readonly maxEnvelopeBytes: number;
   readonly maxEnvelopeMessages: number;
-  /** Delivers one envelope. Must not reject. */
-  readonly deliver: (messages: readonly Message[]) => Promise<void>;
+  /** Delivers one envelope, whose messages take so many bytes at most. Must not reject. */
+  readonly deliver: (messages: readonly Message[], bytes: number) => Promise<void>;
 }
 
 interface Queued {
@@ -44,9 +43,8 @@ export class Lane {
     return this.#inFlight;
   }
 
-  /** Takes a message in. False: it does not fit, and was not taken. */
-  push(message: Message): boolean {
-    const bytes = messageBytesBound(message);
+  /** Takes a message of so many bytes in. False: it does not fit, and was not taken. */
+  push(message: Message, bytes: number): boolean {
     const { maxQueuedMessages, maxQueuedBytes } = this.#options;
     const isFull =
       this.#waiting.length >= maxQueuedMessages ||
@@ -81,10 +79,10 @@ export class Lane {
     this.#scheduled = true;
     void this.#calls.add(async () => {
       this.#scheduled = false;
-      const envelope = this.#takeEnvelope();
+      const { envelope, bytes } = this.#takeEnvelope();
       if (envelope.length === 0) return;
       this.#inFlight = envelope.length;
-      await this.#options.deliver(envelope);
+      await this.#options.deliver(envelope, bytes);
       this.#inFlight = 0;
       this.flush();
     });
@@ -95,7 +93,7 @@ export class Lane {
     return this.#calls.onIdle();
   }
 
-  #takeEnvelope(): Message[] {
+  #takeEnvelope(): { readonly envelope: readonly Message[]; readonly bytes: number } {
     const { maxEnvelopeBytes, maxEnvelopeMessages } = this.#options;
     const envelope: Message[] = [];
     let bytes = 0;
@@ -107,6 +105,6 @@ export class Lane {
     }
     this.#waiting.splice(0, envelope.length);
     this.#waitingBytes -= bytes;
-    return envelope;
+    return { envelope, bytes };
   }
 }

@@ -57,13 +57,13 @@ export class PeerSender {
       ...envelope,
       maxQueuedBytes: limits.maxQueuedAppendBytes,
       maxQueuedMessages: Number.POSITIVE_INFINITY,
-      deliver: (messages) => this.#deliver(messages, () => this.#dropAppends()),
+      deliver: (messages, bytes) => this.#deliver(messages, bytes, () => this.#dropAppends()),
     });
     this.#control = new Lane({
       ...envelope,
       maxQueuedBytes: Number.POSITIVE_INFINITY,
       maxQueuedMessages: limits.maxQueuedControlMessages,
-      deliver: (messages) => this.#deliver(messages, () => {}),
+      deliver: (messages, bytes) => this.#deliver(messages, bytes, () => {}),
     });
   }
 
@@ -119,7 +119,7 @@ export class PeerSender {
     switch (message.msgType) {
       case MessageType.MsgAppend:
       case MessageType.MsgPropose: {
-        const taken = this.#appends.push(message);
+        const taken = this.#appends.push(message, bytes);
         if (!taken) {
           failures.record(
             new TransportError(
@@ -133,17 +133,17 @@ export class PeerSender {
       case MessageType.MsgHeartbeat: {
         const excess = this.#control.count(isHeartbeat) + 1 - limits.maxQueuedHeartbeats;
         if (excess > 0) this.#dropHeartbeats(excess);
-        return this.#pushControl(message);
+        return this.#pushControl(message, bytes);
       }
       default:
-        return this.#pushControl(message);
+        return this.#pushControl(message, bytes);
     }
   }
 
-  #pushControl(message: Message): boolean {
-    if (this.#control.push(message)) return true;
+  #pushControl(message: Message, bytes: number): boolean {
+    if (this.#control.push(message, bytes)) return true;
     this.#dropped += this.#control.remove(() => true, 1);
-    return this.#control.push(message);
+    return this.#control.push(message, bytes);
   }
 
   /** What takes their place says all that they did: still, a peer that hears too few of them holds an election. */
@@ -157,8 +157,8 @@ export class PeerSender {
     this.#dropped += this.#appends.remove((message) => message.msgType === MessageType.MsgAppend);
   }
 
-  async #deliver(messages: readonly Message[], onFailure: () => void): Promise<void> {
-    const body = encodeEnvelope(messages);
+  async #deliver(messages: readonly Message[], bytes: number, onFailure: () => void): Promise<void> {
+    const body = encodeEnvelope(messages, bytes);
     try {
       await this.#callOnceMoreIfClosing(body);
       this.#calls.sent(messages.length, body.length);

@@ -112,7 +112,8 @@ describe("encoding", () => {
           SendRaftMessageRequestSchema,
           create(SendRaftMessageRequestSchema, { message: expected }),
         );
-        expect(Buffer.compare(encodeEnvelope(messages), envelope)).toBe(0);
+        const bound = messages.reduce((sum, message) => sum + messageBytesBound(message), 0);
+        expect(Buffer.compare(encodeEnvelope(messages, bound), envelope)).toBe(0);
       }),
       propertyRuns(100),
     );
