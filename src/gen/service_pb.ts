@@ -1681,7 +1681,8 @@ export type CompactRequest = Message<"raftnode.v1.CompactRequest"> & {
   upToIndex: bigint;
 
   /**
-   * Rewrite the file without its free pages.
+   * Rewrite the file without its free pages. Where that cannot be done now, for want of room beside it or because entries
+   * come too fast, it stays as it is: the answer tells its size.
    *
    * @generated from field: bool file = 2;
    */
@@ -2317,8 +2318,9 @@ export const RaftClientService: GenService<{
  */
 export const RaftAdminService: GenService<{
   /**
-   * Begins a cluster: the asked node, which waits with an empty log, becomes a voter of these members. Ask one node
-   * once, or every member with the same request; a node that belongs to a cluster refuses.
+   * Begins a cluster: the asked node, which waits with an empty log, becomes a voter of these members. Ask one node,
+   * or every member with the same request, and again if there was no answer: it stays one cluster. A node that belongs
+   * to a cluster of other members refuses.
    *
    * @generated from rpc raftnode.v1.RaftAdminService.Initialize
    */

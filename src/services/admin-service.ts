@@ -19,6 +19,7 @@ import type { CompactedLog, CompactLogOptions } from "../node/maintenance.js";
 import type { Membership } from "../node/membership.js";
 import type { TargetMember } from "../node/membership-target.js";
 import { addressProblem } from "./address.js";
+import { ServiceError } from "./connect-errors.js";
 import type { LeaderCalls, PeerDialer } from "./leader-calls.js";
 import { membershipMessage } from "./membership-message.js";
 import { type AskedMember, requireReachable } from "./reachability.js";
@@ -139,10 +140,12 @@ export function adminRoutes({ node, calls, dialer }: AdminRoutesOptions): (route
       takeSnapshot: (_, context) =>
         calls.own(
           context,
-          async (options) =>
-            create(TakeSnapshotResponseSchema, {
+          async (options) => {
+            requireState(node);
+            return create(TakeSnapshotResponseSchema, {
               snapshot: snapshotInfo(await node.takeSnapshot(options), node.clusterId),
-            }),
+            });
+          },
           LONG_WORK_BUDGET,
         ),
       compact: (request, context) =>
@@ -163,8 +166,17 @@ export function adminRoutes({ node, calls, dialer }: AdminRoutesOptions): (route
           LONG_WORK_BUDGET,
         ),
       downloadSnapshot: ({ take }, context) =>
-        calls.stream(context, (signal) => downloads.download(take, signal)),
+        calls.stream(context, (signal) => {
+          requireState(node);
+          return downloads.download(take, signal);
+        }),
     });
+}
+
+/** Without members a node has no state, and waits for a cluster to bring it one. */
+function requireState({ membership }: AdministeredNode): void {
+  if (membership.voters.length > 0) return;
+  throw new ServiceError("notMember", "this node waits for a cluster and holds no state yet: ask a member");
 }
 
 function requireId(id: NodeId): NodeId {

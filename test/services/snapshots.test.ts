@@ -130,8 +130,8 @@ test("a node that waits for a cluster has nothing to back up, and says so", asyn
   const admin = adminOf(at, "Connect");
   const refusals = [await refusalOf(admin.takeSnapshot({})), await refusalOf(download(admin, false))];
   for (const { reason, message } of refusals) {
-    expect(reason).toBe("readDropped");
-    expect(message).toContain("it waits for a cluster: ask a member");
+    expect(reason).toBe("notMember");
+    expect(message).toBe("this node waits for a cluster and holds no state yet: ask a member");
   }
 });
 
