@@ -4,7 +4,7 @@ import { create } from "@bufbuild/protobuf";
 import { newConfState } from "../../src/core/messages.js";
 import type { TraceEvent } from "../../src/core/trace.js";
 import { type LogIndex, maxOf, minOf, type NodeId, type Term } from "../../src/core/types.js";
-import { type Message, MessageType } from "../../src/gen/eraftpb_pb.js";
+import { type ConfState, type Message, MessageType } from "../../src/gen/eraftpb_pb.js";
 import { type MembershipRecord, MembershipRecordSchema } from "../../src/gen/records_pb.js";
 import { NodeRemoved } from "../../src/node/errors.js";
 import { completeLimits, type NodeLimits } from "../../src/node/options.js";
@@ -91,6 +91,8 @@ export class Host {
   #checkedCommit: LogIndex = 0n;
   /** As its core tells it. */
   #leadsTerm: Term | undefined;
+  /** Whom its core takes for members; undefined: it has just been given a snapshot. */
+  #confState: ConfState | undefined;
   /** The latest that it was seen in. */
   #term: Term = 0n;
   /** What it counts on each peer, as a leader of `#term`. */
@@ -243,7 +245,9 @@ export class Host {
       compactFileBytes: Number.POSITIVE_INFINITY,
       cacheBytes: 256,
     });
-    observe({ type: "started", run, hardState: log.storage.initialState().hardState });
+    const { hardState, confState } = log.storage.initialState();
+    this.#confState = confState;
+    observe({ type: "started", run, hardState });
     const machine = await KvStateMachine.open({ dir: `${this.#dir}/kv`, flushDelayMs: 0 });
     const node = await RaftNode.start({
       id: this.id,
@@ -320,8 +324,12 @@ export class Host {
       );
     }
     if (event.type === "becameFollower") this.#leadsTerm = undefined;
+    if (event.type === "confChanged") this.#confState = event.confState;
+    if (event.type === "snapshotRestored") this.#confState = undefined;
+    if (event.type === "committed") this.#committedAsLeader(run, event.index);
     if (event.type !== "becameLeader") return;
     this.#leadsTerm = event.term;
+    const confState = this.#confState;
     const process = this.#process;
     // Its log is only in the storage when the Ready has been taken.
     scheduler.soon(process, () => {
@@ -333,7 +341,23 @@ export class Host {
         termAt: (index) => storage.term(index),
         firstIndex: storage.firstIndex(),
         lastIndex: storage.lastIndex(),
+        confState,
       });
+    });
+  }
+
+  #committedAsLeader(run: Run, index: LogIndex): void {
+    const term = this.#leadsTerm;
+    const confState = this.#confState;
+    if (term === undefined || confState === undefined) return;
+    const holders = this.world.hosts().filter((host) => host.damaged || host.holds(index, term));
+    this.world.observe({
+      type: "leaderCommitted",
+      run,
+      term,
+      index,
+      confState,
+      holders: new Set(holders.map(({ id }) => id)),
     });
   }
 
@@ -349,6 +373,7 @@ export class Host {
         const { storage } = log;
         const { entries, snapshot, hardState } = write;
         const lastIndexBefore = storage.lastIndex();
+        if (snapshot !== undefined) this.#confState = snapshot.metadata?.confState;
         const written = log.append(write);
         const first = entries[0]?.index;
         const reachesBack = first !== undefined && first > storage.firstIndex() - 1n;

@@ -1,7 +1,7 @@
 // What invariants are told, in the order in which it happens.
 
 import type { LogIndex, NodeId, Term } from "../../src/core/types.js";
-import type { Entry, HardState } from "../../src/gen/eraftpb_pb.js";
+import type { ConfState, Entry, HardState } from "../../src/gen/eraftpb_pb.js";
 import type { Membership } from "../../src/node/membership.js";
 import type { NodeLimits } from "../../src/node/options.js";
 import type { NodeStatus } from "../../src/node/status.js";
@@ -25,6 +25,18 @@ export type Observation =
       readonly termAt: (index: LogIndex) => Term;
       readonly firstIndex: LogIndex;
       readonly lastIndex: LogIndex;
+      /** Whom its core takes for members; undefined: it has just been given a snapshot. */
+      readonly confState: ConfState | undefined;
+    }
+  /** As a leader, by counting. */
+  | {
+      readonly type: "leaderCommitted";
+      readonly run: Run;
+      readonly term: Term;
+      readonly index: LogIndex;
+      readonly confState: ConfState;
+      /** Machines whose disk holds this entry, or a snapshot that contains it. */
+      readonly holders: ReadonlySet<NodeId>;
     }
   | {
       readonly type: "appended";

@@ -1,9 +1,9 @@
 // All nodes agree on which membership each entry brought about, and every two that follow on each other share a voter in
 // any two majorities (thesis §4.1).
 
-import type { NodeId } from "../../../src/core/types.js";
 import type { Membership } from "../../../src/node/membership.js";
 import type { Invariant } from "../observation.js";
+import { isMajorityOfBoth } from "./majorities.js";
 
 export const membershipSafety: Invariant = () => {
   const known = new Map<bigint, Membership>();
@@ -41,15 +41,7 @@ function overlap(a: Membership, b: Membership): boolean {
   for (let chosen = 0; chosen < 2 ** all.length; chosen += 1) {
     const side = new Set(all.filter((_, at) => ((chosen >> at) & 1) === 1));
     const rest = new Set(all.filter((id) => !side.has(id)));
-    if (decides(a, side) && decides(b, rest)) return false;
+    if (isMajorityOfBoth(a, side) && isMajorityOfBoth(b, rest)) return false;
   }
   return true;
-}
-
-function decides({ voters, votersOutgoing }: Membership, side: ReadonlySet<NodeId>): boolean {
-  return isMajority(voters, side) && isMajority(votersOutgoing, side);
-}
-
-function isMajority(voters: readonly NodeId[], side: ReadonlySet<NodeId>): boolean {
-  return voters.length === 0 || voters.filter((id) => side.has(id)).length * 2 > voters.length;
 }
