@@ -8,6 +8,8 @@ export const DEFAULT_ENDPOINTS = ["127.0.0.1:7001", "127.0.0.1:7002", "127.0.0.1
 export const TOKEN_VARIABLE = "PLACEMENT_CENTER_TOKEN";
 export const TOKEN_FILE_VARIABLE = "PLACEMENT_TOKEN_FILE";
 const DEFAULT_DEADLINE_MS = 5_000;
+/** Of what reads or writes a whole store. */
+export const LONG_DEADLINE_MS = 600_000;
 const MAX_UINT64 = (1n << 64n) - 1n;
 
 /** What every command that talks to a cluster takes. */
@@ -26,10 +28,10 @@ export interface ClientOptions {
 }
 
 /** Where the cluster is, how to be let in, how long to wait, how to answer. */
-export function addClientOptions(command: Command): Command {
+export function addClientOptions(command: Command, deadlineMs = DEFAULT_DEADLINE_MS): Command {
   return command
     .addOption(endpointsOption())
-    .addOption(deadlineOption())
+    .addOption(deadlineOption(deadlineMs))
     .addOption(
       new Option(
         "--token-file <file>",
@@ -59,9 +61,9 @@ function endpointsOption(): Option {
     .argParser(parseEndpoints);
 }
 
-function deadlineOption(): Option {
+function deadlineOption(usualMs: number): Option {
   return new Option("--deadline-ms <milliseconds>", "give up after this long")
-    .default(DEFAULT_DEADLINE_MS)
+    .default(usualMs)
     .argParser((text: string) => parseCount(text, 1, 3_600_000));
 }
 

@@ -14,6 +14,8 @@ export interface NodeQuestion<Answer extends object> {
   row(answer: Answer): readonly string[];
 }
 
+const PRESENCE_DEADLINE_MS = 2_000;
+
 type Asked<Answer> =
   | { readonly endpoint: string; readonly answer: Answer }
   | { readonly endpoint: string; readonly problem: CommandError };
@@ -33,7 +35,7 @@ export async function atEachEndpoint<Answer extends object>(
     const all: Asked<Answer>[] = [];
     for (const [at, endpoint] of options.endpoints.entries()) {
       progress.show(`${endpoint}: ${at} of ${options.endpoints.length} nodes are done`);
-      all.push(await askOne(client, endpoint, question));
+      all.push(await askOne(client, endpoint, options, question));
     }
     return all;
   }).finally(() => progress.clear());
@@ -47,9 +49,12 @@ export async function atEachEndpoint<Answer extends object>(
 async function askOne<Answer extends object>(
   client: PlacementClient,
   endpoint: string,
+  { deadlineMs }: ClientOptions,
   question: NodeQuestion<Answer>,
 ): Promise<Asked<Answer>> {
   try {
+    // The work may take long; that nobody is there shows at once.
+    await client.metrics(endpoint, { deadlineMs: Math.min(deadlineMs, PRESENCE_DEADLINE_MS) });
     return { endpoint, answer: await question.ask(client, endpoint) };
   } catch (error) {
     const problem = toCommandError(error);

@@ -1,7 +1,7 @@
 // `placement-center compact`: has nodes cut their logs now, instead of when they are long enough.
 
 import { Command } from "commander";
-import { addClientOptions, type ClientOptions, parseIndex } from "../arguments.js";
+import { addClientOptions, type ClientOptions, LONG_DEADLINE_MS, parseIndex } from "../arguments.js";
 import { atEachEndpoint } from "../each-endpoint.js";
 import type { ExitStatus } from "../exit-status.js";
 import type { Output } from "../output.js";
@@ -19,7 +19,7 @@ export function compactCommand(output: Output, end: (status: ExitStatus) => void
     )
     .option("--up-to <index>", "cut no further than this entry", parseIndex)
     .option("--file", "also rewrite the file of the log without its free pages");
-  return addClientOptions(command).action((options: CompactOptions) =>
+  return addClientOptions(command, LONG_DEADLINE_MS).action((options: CompactOptions) =>
     atEachEndpoint(options, output, end, {
       ask: (client, endpoint) =>
         client.compact(endpoint, { upToIndex: options.upTo, file: options.file ?? false }),

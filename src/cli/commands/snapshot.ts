@@ -7,6 +7,7 @@ import {
   addClientOptions,
   type ClientOptions,
   jsonOption,
+  LONG_DEADLINE_MS,
   parseClusterId,
   parseHostPort,
   parseMembers,
@@ -155,7 +156,7 @@ function takeCommand(output: Output, end: (status: ExitStatus) => void): Command
   const command = new Command("take").description(
     "Have every node of --endpoints take a snapshot into its own folder now, from which new and lagging members are served.",
   );
-  return addClientOptions(command).action((options: ClientOptions) =>
+  return addClientOptions(command, LONG_DEADLINE_MS).action((options: ClientOptions) =>
     atEachEndpoint(options, output, end, {
       ask: async (client, endpoint) => {
         const info = await client.takeSnapshot(endpoint);
