@@ -1,5 +1,5 @@
-// `placement-center` with certificates: a node that takes them as flags, clients that show theirs, and the refusal to be
-// reached from elsewhere without. Real processes; the certificates are made by the test.
+// `placement-center` with certificates and tokens: nodes that take them as flags, clients that show theirs, and the refusal
+// to be reached from elsewhere without. Real processes; the certificates are made by the test.
 
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -69,6 +69,44 @@ test("a node without certificates does not start where other machines reach it, 
   await node.says(/"msg":"listening"/);
   node.signal("SIGTERM");
   expect((await node.finished).status).toBe(0);
+});
+
+test("a node that others reach does not start when nothing would tell who calls, and starts when that is wanted", async () => {
+  const { args } = await nodeArgs("0.0.0.0");
+  const certificate = flagsOf(authority.issue("node-1")).slice(0, 4);
+  const { status, stderr } = await run([...args, ...certificate]);
+  expect(status).toBe(2);
+  expect(stderr).toMatch(
+    /^error: listen 0\.0\.0\.0:\d+ is reached .*nothing tells who calls.*--anonymous\)\n$/,
+  );
+  const node = start([...args, ...certificate, "--anonymous"]);
+  await node.says(/"msg":"listening"/);
+});
+
+test("nodes without mutual TLS know each other by the token in a file, and their clients by theirs", async () => {
+  const dir = temporaryFolder();
+  const at = (name: string): string => join(dir, name);
+  for (const [name, role] of [
+    ["nodes", "peer"],
+    ["me", "admin"],
+  ] as const) {
+    const made = ["token", "new", "--name", name, "--role", role, "--append-to", at("tokens.toml")];
+    expect(await run([...made, "--out", at(`${name}.token`)])).toMatchObject({ status: 0 });
+  }
+  const ports = await findFreePorts("127.0.0.1", 2);
+  const members = ports.map((port, node) => `${node + 1}=127.0.0.1:${port}`).join(",");
+  for (const [node, port] of ports.entries()) {
+    const own = ["--id", String(node + 1), "--cluster-id", "tokens", "--data", at(`node-${node + 1}`)];
+    const files = ["--tokens", at("tokens.toml"), "--peer-token-file", at("nodes.token")];
+    const running = start(["start", ...own, "--listen", `127.0.0.1:${port}`, "--members", members, ...files]);
+    await running.says(/"msg":"listening"/);
+  }
+  const endpoints = ports.map((port) => `127.0.0.1:${port}`).join(",");
+  const put = ["put", "greeting", "hello", "--deadline-ms", "30000", "-e", endpoints];
+  expect(await run([...put, "--token-file", at("me.token")])).toMatchObject({ status: 0 });
+  const refused = await run(put);
+  expect(refused.status).toBe(1);
+  expect(refused.stderr).toMatch(/this node wants a token/);
 });
 
 test("files that are no certificates are named", async () => {
