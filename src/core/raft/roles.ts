@@ -40,7 +40,9 @@ export function becomePreCandidate(raft: RaftState): CandidateRole {
 export function becomeCandidate(raft: RaftState): CandidateRole {
   if (raft.role.kind === "leader") throw new InvariantViolation("a leader cannot become a candidate");
   reset(raft, raft.term + 1n);
-  forgetSnapshotRequest(raft);
+  // A node that can lead has a log that needs no mending.
+  raft.pendingRequestSnapshot = 0n;
+  raft.wantsSnapshot = false;
   raft.vote = raft.id;
   raft.outbox.voteForSelf(raft.term);
   const role: CandidateRole = { kind: "candidate" };
@@ -54,7 +56,6 @@ export function becomeLeader(raft: RaftState): LeaderRole {
   if (raft.role.kind === "follower")
     throw new InvariantViolation("a follower cannot become leader without votes");
   reset(raft, raft.term);
-  forgetSnapshotRequest(raft);
   const lastIndex = raft.log.lastIndex();
   const role: LeaderRole = {
     kind: "leader",
@@ -83,12 +84,6 @@ export function becomeLeader(raft: RaftState): LeaderRole {
   tell(raft, { type: "becameLeader", term: raft.term, lastIndex });
   appendToOwnLog(raft, role, [newNormalEntry(0n, 0n, NO_BYTES)]);
   return role;
-}
-
-/** A node that can lead has a log that needs no mending. */
-function forgetSnapshotRequest(raft: RaftState): void {
-  raft.pendingRequestSnapshot = 0n;
-  raft.wantsSnapshot = false;
 }
 
 /** What every entry into a role but pre-candidate does. raft-rs: `reset`. */

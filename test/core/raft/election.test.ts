@@ -230,6 +230,30 @@ describe("before a campaign the node looks for a committed change of membership 
   });
 });
 
+describe("a new leader", () => {
+  test("counts itself for what its disk holds, and for what it knows to be committed, before its first entry", () => {
+    const node = new TestNode(1n, { voters: [1n, 2n], logTerms: [1n, 1n, 1n], commit: 2n });
+    node.forceCandidate();
+    const { term } = node.raft;
+    node.step(newMessage(MessageType.MsgRequestVoteResponse, 1n, { from: 2n, term }));
+    const [own] = node.node.status().progress ?? [];
+    expect(own).toMatchObject({ id: 1n, state: "Replicate", matched: 3n, committedIndex: 2n });
+  });
+
+  test("has a whole election timeout to hear from a quorum, however long it was a candidate", () => {
+    const node = new TestNode(1n, { voters: [1n, 2n, 3n], config: { checkQuorum: true } });
+    node.forceCandidate();
+    node.tick(9);
+    const { term } = node.raft;
+    node.step(newMessage(MessageType.MsgRequestVoteResponse, 1n, { from: 2n, term }));
+    expect(node.role).toBe("leader");
+    node.tick(9);
+    expect(node.role).toBe("leader");
+    node.tick();
+    expect(node.role).toBe("follower");
+  });
+});
+
 test("a vote for itself that reaches the disk after another has won that term elects nobody", () => {
   const node = new TestNode(1n, { voters: [1n] });
   node.act((raw) => raw.campaign());

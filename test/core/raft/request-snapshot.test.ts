@@ -2,7 +2,7 @@
 // log. Nodes 1 to 3 hold five entries, all committed and applied; node 1 leads and node 2 asks.
 
 import { describe, expect, test } from "vitest";
-import { type Message, MessageType, newMessage } from "../../../src/core/index.js";
+import { type Message, MessageType, newMessage, newNormalEntry } from "../../../src/core/index.js";
 import { Network } from "../../support/network.js";
 import { snapshotOf, type TestNode } from "../../support/test-node.js";
 
@@ -182,6 +182,44 @@ describe("a request that is not served", () => {
     expect(asker.raft.pendingRequestSnapshot).toBe(0n);
     asker.step(newMessage(MessageType.MsgHeartbeat, 2n, { from: 3n, term: 9n }));
     expect(asker.takeMessages().map(({ msgType }) => msgType)).toEqual([MessageType.MsgHeartbeatResponse]);
+  });
+
+  /** Node 2 has asked leader 1 in term 1, and meets node 3 as the leader of term 5. */
+  function wishing(): TestNode {
+    const { asker } = groupOfThree();
+    ask(asker);
+    asker.step(newMessage(MessageType.MsgHeartbeat, 2n, { from: 3n, term: 5n }));
+    asker.takeMessages();
+    expect(asker.raft.pendingRequestSnapshot).toBe(0n);
+    return asker;
+  }
+
+  /** The leader's entry of its own term, behind `index`, which lets the node ask it for a snapshot. */
+  const appendBehind = (index: bigint, logTerm: bigint, term = 5n): Message =>
+    newMessage(MessageType.MsgAppend, 2n, {
+      from: 3n,
+      term,
+      index,
+      logTerm,
+      entries: [newNormalEntry(term, index + 1n)],
+    });
+
+  test("is no wish any more when the next leader sends a snapshot unasked", () => {
+    const asker = wishing();
+    const snapshot = snapshotOf(9n, 4n, [1n, 2n, 3n]);
+    asker.step(newMessage(MessageType.MsgSnapshot, 2n, { from: 3n, term: 5n, snapshot }));
+    asker.takeMessages();
+    asker.step(appendBehind(9n, 4n));
+    expect(asker.takeMessages()).toMatchObject([{ reject: false, index: 10n }]);
+    expect(asker.raft.pendingRequestSnapshot).toBe(0n);
+  });
+
+  test("is no wish any more when the node has campaigned for itself, whose log needs no mending then", () => {
+    const asker = wishing();
+    asker.forceCandidate();
+    asker.step(appendBehind(5n, 1n, asker.raft.term));
+    expect(asker.takeMessages()).toMatchObject([{ reject: false, index: 6n }]);
+    expect(asker.raft.pendingRequestSnapshot).toBe(0n);
   });
 
   test("is kept by a follower that forgets its leader: the term is the same, so the leader will be too", () => {

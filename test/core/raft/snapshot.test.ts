@@ -202,6 +202,18 @@ describe("a follower that receives a snapshot", () => {
     expect(node.raft.log.committed).toBe(11n);
   });
 
+  test("hears its leader in it, in its own term as well, and is patient again", () => {
+    const node = new TestNode(2n, { voters: [1n, 2n], term: 12n });
+    node.tick(9);
+    node.step(given(node, snapshot));
+    expect(node.leader).toBe(1n);
+    node.takeMessages();
+    node.tick(9);
+    expect(node.role).toBe("follower");
+    node.tick();
+    expect(node.role).toBe("candidate");
+  });
+
   test("has no use for it a second time, and says how far it is", () => {
     const node = new TestNode(2n, { voters: [1n, 2n] });
     node.step(given(node, snapshot));
