@@ -150,7 +150,8 @@ export class RaftNode implements AsyncDisposable {
    * Begins a group: this node, which waits with an empty log, becomes a voter of these members, as if it had been started
    * with them. When this resolves, the node will remember it. It is enough to ask one node: it wins the votes of the
    * others while they wait, and brings them in. Asking each of them with the same members, in any order and as often
-   * as one likes, leads to the same group; with different members, it could lead to two.
+   * as one likes, leads to the same group; with different members, it could lead to two. Not for a node of a living group
+   * that has lost its disk: it forgot its votes.
    * @throws RaftNodeError `invalidArgument` for members that make no sense; `membershipRefused` when the node belongs to
    *   a group of other members already: nothing has changed. `deadlineExceeded` and `aborted`: it may or may not
    *   have begun; asking again tells. `nodeStopped`.
