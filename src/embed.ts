@@ -200,7 +200,10 @@ async function start<M extends StateMachine>(
   // Before anything in the folder is tidied up: it may be in use.
   const lock = await FolderLock.acquire(dataDir);
   cleanup.add(() => lock.release());
-  const snapshots = await SnapshotFiles.open(join(dataDir, "snapshots"));
+  const snapshots = await SnapshotFiles.open(join(dataDir, "snapshots"), {
+    keepFreeBytes: options.log?.space?.reserveBytes,
+    freeBytes: options.log?.freeBytes,
+  });
   const log = await LmdbStorage.open({
     ...options.log,
     dir: join(dataDir, "log"),

@@ -133,6 +133,25 @@ function writeDisk(
   );
   text.gauge("disk_log_total_size_bytes", "The file of the log.", log.fileBytes);
   text.gauge("disk_log_in_use_size_bytes", "Of it, in use.", log.usedBytes);
+  text.gauge("disk_log_free_size_bytes", "Of it, pages that later writes will use again.", log.freeBytes);
+  text.gauge(
+    "disk_log_quota_size_bytes",
+    "In use beyond it, new commands are refused.",
+    log.limits.quotaBytes,
+  );
+  text.counter(
+    "disk_log_file_compactions_total",
+    "Times at which free pages were given back to the file system.",
+    log.fileCompactions,
+  );
+  if (log.diskFreeBytes !== undefined) {
+    text.gauge("disk_free_size_bytes", "What the file system of the log has left.", log.diskFreeBytes);
+  }
+  text.gauge(
+    "disk_min_free_size_bytes",
+    "With less left, new commands are refused.",
+    log.limits.minFreeBytes,
+  );
   text.gauge("disk_log_entries", "Entries in the log.", log.entries);
   text.counter("disk_log_batches_total", "Transactions of the log.", log.batches);
   text.counter("snap_created_total", "Snapshots made here.", counters.snapshotsCreated);

@@ -74,6 +74,10 @@ export interface LmdbStorageStats extends EnvironmentStats {
   /** How often the file was compacted since the log was opened. */
   readonly fileCompactions: number;
   readonly space: SpaceState;
+  /** What `space` is judged by. */
+  readonly limits: SpaceLimits;
+  /** What the file system had left at the last look; undefined as long as it does not say. */
+  readonly diskFreeBytes: number | undefined;
 }
 
 type LogClock = Pick<Clock, "nowMs" | "after" | "soon">;
@@ -245,6 +249,8 @@ export class LmdbStorage implements DurableLog {
       garbageKeys,
       fileCompactions: this.#fileCompaction.count,
       space: this.#guard.state,
+      limits: this.#guard.limits,
+      diskFreeBytes: this.#guard.freeBytes,
     };
   }
 

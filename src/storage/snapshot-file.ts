@@ -98,6 +98,30 @@ export async function writeFully(handle: FileHandle, data: Uint8Array, offset: n
   }
 }
 
+/** The same for the file of a snapshot. @throws StorageFault `noSpace`; a part of it may be written then */
+export async function writeOrSayFull(
+  handle: FileHandle,
+  file: string,
+  data: Uint8Array,
+  offset: number,
+): Promise<void> {
+  try {
+    await writeFully(handle, data, offset);
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    throw code === "ENOSPC" || code === "EDQUOT" ? noRoom(file, `the disk is full (${code})`, error) : error;
+  }
+}
+
+export function noRoom(file: string, problem: string, cause?: unknown): StorageFault {
+  return new StorageFault("noSpace", {
+    file,
+    problem,
+    remedy: "free space on the disk: it is tried again, and what was received before is kept",
+    cause,
+  });
+}
+
 /** The checksum of the first `length` bytes; fewer if the file is shorter. */
 export async function checksumOfFile(handle: FileHandle, length: number): Promise<number> {
   const buffer = Buffer.allocUnsafe(Math.max(1, Math.min(READ_BYTES, length)));

@@ -18,17 +18,26 @@ import {
   descriptorOf,
   encodeTrailer,
   isSnapshotId,
+  noRoom,
   readTrailer,
-  writeFully,
+  writeOrSayFull,
 } from "./snapshot-file.js";
 import { FileReader } from "./snapshot-reader.js";
 import { FileReceiver, receivedAlready } from "./snapshot-receiver.js";
+import { DEFAULT_SPACE_LIMITS, freeBytesOf } from "./space-guard.js";
 import { StorageFault } from "./storage-fault.js";
 import { makeFolderDurable, syncFolder } from "./storage-files.js";
 
 export interface SnapshotFilesOptions {
   /** Larger bodies are refused, own and received. Default 64 GiB. */
   readonly maxBytes?: number | undefined;
+  /**
+   * What a body must leave free in the file system, in bytes: the log lives on it. Default 128 MiB, as much as the
+   * log may write beyond its own limits.
+   */
+  readonly keepFreeBytes?: number | undefined;
+  /** What the file system has left, in bytes. Default: asked of the system. */
+  readonly freeBytes?: (() => Promise<number>) | undefined;
 }
 
 /** The snapshot asked for is not here, or not any more. */
@@ -44,10 +53,14 @@ const TEMPORARY = ".tmp";
 const DEFAULT_MAX_BYTES = 64 * 1024 ** 3;
 /** Bodies that wait to be resumed or installed; beyond that the oldest goes. */
 const MAX_UNINSTALLED = 2;
+/** While a body is made, the disk is looked at when so much was written. */
+const LOOK_EVERY_BYTES = 16 * 1024 ** 2;
 
 export class SnapshotFiles implements SnapshotStore {
   readonly #dir: string;
   readonly #maxBytes: number;
+  readonly #keepFreeBytes: number;
+  readonly #freeBytes: () => Promise<number>;
   /** Complete snapshots by id. */
   readonly #complete = new Map<string, Snapshot>();
   readonly #readers = new Map<string, number>();
@@ -57,9 +70,11 @@ export class SnapshotFiles implements SnapshotStore {
   #turns: Promise<void> = Promise.resolve();
   #leftoversRemoved: Promise<void> | undefined;
 
-  private constructor(dir: string, maxBytes: number) {
+  private constructor(dir: string, options: SnapshotFilesOptions) {
     this.#dir = dir;
-    this.#maxBytes = maxBytes;
+    this.#maxBytes = options.maxBytes ?? DEFAULT_MAX_BYTES;
+    this.#keepFreeBytes = options.keepFreeBytes ?? DEFAULT_SPACE_LIMITS.reserveBytes;
+    this.#freeBytes = options.freeBytes ?? (() => freeBytesOf(dir));
   }
 
   /**
@@ -70,7 +85,7 @@ export class SnapshotFiles implements SnapshotStore {
    */
   static async open(dir: string, options: SnapshotFilesOptions = {}): Promise<SnapshotFiles> {
     await makeFolderDurable(dir);
-    const store = new SnapshotFiles(dir, options.maxBytes ?? DEFAULT_MAX_BYTES);
+    const store = new SnapshotFiles(dir, options);
     for (const name of await readdir(dir)) {
       if (name.endsWith(COMPLETE)) await store.#load(name.slice(0, -COMPLETE.length));
     }
@@ -89,6 +104,7 @@ export class SnapshotFiles implements SnapshotStore {
     await this.#removeLeftovers();
     const id = `${metadata.term}-${metadata.index}-${randomBytes(8).toString("hex")}`;
     const temporary = this.#path(id, TEMPORARY);
+    await this.#requireRoom(temporary, 0);
     const handle = await open(temporary, "wx");
     let snapshot: Snapshot;
     try {
@@ -100,7 +116,7 @@ export class SnapshotFiles implements SnapshotStore {
         membership,
       });
       snapshot = create(SnapshotSchema, { data: toBinary(SnapshotDescriptorSchema, descriptor), metadata });
-      await writeFully(handle, encodeTrailer(snapshot), sizeBytes);
+      await writeOrSayFull(handle, temporary, encodeTrailer(snapshot), sizeBytes);
       await handle.sync();
     } catch (error) {
       await handle.close();
@@ -157,6 +173,7 @@ export class SnapshotFiles implements SnapshotStore {
     await this.#receivers.get(snapshotId)?.supersede();
     const files = { part: this.#path(snapshotId, PARTIAL), body: this.#path(snapshotId, RECEIVED) };
     if (await exists(files.body)) return receivedAlready(Number(sizeBytes));
+    await this.#requireRoom(files.part, Number(sizeBytes) - (await sizeOf(files.part)));
     const receiver = await FileReceiver.open(descriptor, files, () => {
       if (this.#receivers.get(snapshotId) === receiver) this.#receivers.delete(snapshotId);
     });
@@ -179,7 +196,7 @@ export class SnapshotFiles implements SnapshotStore {
       try {
         // An attempt that a crash cut short may have left a part of the description behind the body.
         await handle.truncate(Number(sizeBytes));
-        await writeFully(handle, encodeTrailer(snapshot), Number(sizeBytes));
+        await writeOrSayFull(handle, body, encodeTrailer(snapshot), Number(sizeBytes));
         await handle.sync();
         await readTrailer(handle, body);
       } finally {
@@ -199,14 +216,18 @@ export class SnapshotFiles implements SnapshotStore {
   ): Promise<{ sizeBytes: number; crc: number }> {
     let sizeBytes = 0;
     let crc = 0;
+    let lookAt = LOOK_EVERY_BYTES;
     let queue: Promise<void> = Promise.resolve();
     await write((chunk) => {
       queue = queue.then(async () => {
         if (sizeBytes + chunk.length > this.#maxBytes)
           throw this.#tooLarge(file, BigInt(sizeBytes + chunk.length));
-        await writeFully(handle, chunk, sizeBytes);
+        await writeOrSayFull(handle, file, chunk, sizeBytes);
         crc = crc32(chunk, crc);
         sizeBytes += chunk.length;
+        if (sizeBytes < lookAt) return;
+        lookAt = sizeBytes + LOOK_EVERY_BYTES;
+        await this.#requireRoom(file, 0);
       });
       return queue;
     });
@@ -244,6 +265,13 @@ export class SnapshotFiles implements SnapshotStore {
       );
     }
     if (sizeBytes > BigInt(this.#maxBytes)) throw this.#tooLarge(this.#path(snapshotId, PARTIAL), sizeBytes);
+  }
+
+  /** The log must not die of a snapshot. What cannot be found out counts as room. @throws StorageFault `noSpace` */
+  async #requireRoom(file: string, bytes: number): Promise<void> {
+    const free = await this.#freeBytes().catch(() => Number.POSITIVE_INFINITY);
+    const needed = bytes + this.#keepFreeBytes;
+    if (free < needed) throw noRoom(file, `the disk has ${free} bytes left, and ${needed} are needed`);
   }
 
   #tooLarge(file: string, sizeBytes: bigint): StorageFault {
@@ -296,6 +324,10 @@ export class SnapshotFiles implements SnapshotStore {
   #path(id: string, ending: string): string {
     return join(this.#dir, id + ending);
   }
+}
+
+async function sizeOf(file: string): Promise<number> {
+  return (await exists(file)) ? (await stat(file)).size : 0;
 }
 
 async function exists(file: string): Promise<boolean> {

@@ -5,7 +5,7 @@ import { dirname } from "node:path";
 import type { SnapshotDescriptor } from "../gen/records_pb.js";
 import type { SnapshotReceiver } from "../node/ports.js";
 import { crc32 } from "./checksum.js";
-import { checksumOfFile, damaged, writeFully } from "./snapshot-file.js";
+import { checksumOfFile, damaged, writeOrSayFull } from "./snapshot-file.js";
 import { StorageFault } from "./storage-fault.js";
 import { syncFolder } from "./storage-files.js";
 
@@ -77,7 +77,7 @@ export class FileReceiver implements SnapshotReceiver {
           "send the snapshot again from its beginning",
         );
       }
-      await writeFully(handle, data, offset);
+      await writeOrSayFull(handle, this.#partFile, data, offset);
       this.#crc = crc32(data, this.#crc);
       this.#received += data.length;
     });

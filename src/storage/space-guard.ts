@@ -48,6 +48,7 @@ export class SpaceGuard implements SpaceWatch {
   readonly #listeners = new Set<(state: SpaceState) => void>();
   #state: SpaceState = "ok";
   #written = 0;
+  #freeBytes: number | undefined;
   #looking: Promise<void> | undefined;
   #cancel: Cancel | undefined;
   #stopped = false;
@@ -60,6 +61,15 @@ export class SpaceGuard implements SpaceWatch {
 
   get state(): SpaceState {
     return this.#state;
+  }
+
+  get limits(): SpaceLimits {
+    return this.#limits;
+  }
+
+  /** What the file system had left at the last look; undefined as long as it could not be found out. */
+  get freeBytes(): number | undefined {
+    return this.#freeBytes;
   }
 
   watch(listener: (state: SpaceState) => void): Cancel {
@@ -98,10 +108,10 @@ export class SpaceGuard implements SpaceWatch {
   }
 
   async #look(): Promise<void> {
-    const free = await this.#options.freeBytes().catch(() => Number.POSITIVE_INFINITY);
+    this.#freeBytes = await this.#options.freeBytes().catch(() => undefined);
     if (this.#stopped) return;
     const before = this.#state;
-    this.#state = this.#judge(this.#usedBytes(), free);
+    this.#state = this.#judge(this.#usedBytes(), this.#freeBytes ?? Number.POSITIVE_INFINITY);
     if (this.#state === before && this.#state === "ok") return;
     for (const listener of [...this.#listeners]) listener(this.#state);
   }

@@ -17,6 +17,7 @@
  * | `writeFailed`, `writeStalled` | a write did not reach the disk; nothing after it was acknowledged |
  * | `closed` | used after `close` |
  * | `tooLarge` | a configured limit would be exceeded |
+ * | `noSpace` | the disk has no room for a snapshot; nothing was changed, and what was received before stays |
  * | `incomplete` | a snapshot's body is not there in full |
  * | `superseded` | another attempt to receive the same snapshot has taken over |
  */
@@ -35,6 +36,7 @@ export const STORAGE_FAULT_CODES = [
   "writeStalled",
   "closed",
   "tooLarge",
+  "noSpace",
   "incomplete",
   "superseded",
 ] as const;

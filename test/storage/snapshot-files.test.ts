@@ -1,7 +1,7 @@
 // Bodies of snapshots: a name always stands for a complete and intact file, a broken transfer goes on where it
 // stopped, old bodies go when nobody reads them, and nothing that comes from another node leads out of the folder.
 
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { create, fromBinary } from "@bufbuild/protobuf";
@@ -89,6 +89,78 @@ describe("an older snapshot", () => {
     const newer = await make(files, 20n, bytes(10, 2));
     await make(files, 10n, bytes(10, 1));
     expect(files.latest()).toEqual(newer);
+  });
+});
+
+describe("on a disk that fills up", () => {
+  const KEEP = 1_000_000;
+
+  test("a body that does not fit is refused before a byte of it is written", async () => {
+    const dir = await temporaryFolder();
+    const disk = { free: KEEP + 149_999 };
+    const files = await SnapshotFiles.open(dir, { keepFreeBytes: KEEP, freeBytes: async () => disk.free });
+    const { snapshot, body, receiver } = await transfer();
+    const descriptor = describeOf(snapshot);
+    await expect(files.receive(descriptor)).rejects.toMatchObject({
+      code: "noSpace",
+      message: expect.stringContaining(`${KEEP + 149_999} bytes left, and ${KEEP + 150_000} are needed`),
+    });
+    expect(readdirSync(dir)).toEqual([]);
+    await receiver.suspend();
+    disk.free += 1;
+    const begun = await files.receive(descriptor);
+    await begun.write(0, body.subarray(0, 100_000));
+    await begun.suspend();
+    // What is there already needs no room any more.
+    disk.free = KEEP + 50_000;
+    const resumed = await files.receive(descriptor);
+    expect(resumed.receivedBytes).toBe(100_000);
+    await send(resumed, body);
+    await resumed.finish();
+    await files.install(snapshot);
+    expectBytes(await readAll(await files.openRead(descriptor.snapshotId)), body);
+  });
+
+  test("a body is not made when there is no room, and given up when there is none any more", async () => {
+    const dir = await temporaryFolder();
+    const disk = { free: KEEP - 1 };
+    const files = await SnapshotFiles.open(dir, { keepFreeBytes: KEEP, freeBytes: async () => disk.free });
+    await expect(make(files, 10n, bytes(1000, 1))).rejects.toMatchObject({ code: "noSpace" });
+    disk.free = KEEP;
+    const before = await make(files, 10n, bytes(1000, 1));
+    const growing = files.create(metadata(20n), MEMBERS, async (sink) => {
+      const piece = bytes(1024 * 1024, 1);
+      for (let at = 0; at < 32; at += 1) {
+        if (at === 8) disk.free = KEEP - 1;
+        await sink(piece);
+      }
+    });
+    await expect(growing).rejects.toMatchObject({ code: "noSpace" });
+    expect(files.latest()).toEqual(before);
+    expect(readdirSync(dir)).toEqual([`${describeOf(before).snapshotId}.snap`]);
+  });
+
+  test.skipIf(process.platform !== "linux")("a write that the disk refuses says so by name", async () => {
+    const { files, snapshot, body, receiver } = await transfer();
+    await receiver.suspend();
+    const { snapshotId } = describeOf(snapshot);
+    const part = join(files.dir, `${snapshotId}.part`);
+    rmSync(part);
+    symlinkSync("/dev/full", part);
+    const full = await files.receive(describeOf(snapshot));
+    await expect(full.write(0, body.subarray(0, 1000))).rejects.toMatchObject({
+      code: "noSpace",
+      file: part,
+      message: expect.stringContaining("ENOSPC"),
+    });
+    expect(full.receivedBytes).toBe(0);
+    await full.suspend();
+    rmSync(part);
+    const again = await files.receive(describeOf(snapshot));
+    await send(again, body);
+    await again.finish();
+    await files.install(snapshot);
+    expect(files.latest()).toEqual(snapshot);
   });
 });
 

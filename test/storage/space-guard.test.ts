@@ -120,6 +120,11 @@ test("a log over its quota is full, still takes what it is told to, and is ok af
 });
 
 test("a log is full from the start when the disk is", async () => {
-  const log = await openLog(await temporaryFolder(), { freeBytes: async () => 200 * 1024 * 1024 });
+  const log = await openLog(await temporaryFolder(), { freeBytes: async () => 200 * MIB });
   expect(log.space.state).toBe("full");
+  expect(log.stats()).toMatchObject({
+    space: "full",
+    diskFreeBytes: 200 * MIB,
+    limits: { quotaBytes: 8192 * MIB, minFreeBytes: 256 * MIB, reserveBytes: 128 * MIB },
+  });
 });
