@@ -1,6 +1,6 @@
-// `npm run test:faults [-- --cuts N]`: the log on a disk that fails: flushes, page writes, meta writes, a full disk, a slow
-// disk, power cuts. A shim between process and disk makes it fail, which needs Linux and a C compiler: without them
-// nothing is tested, and that is said as loudly as it can be.
+// `npm run test:faults [-- --cuts N] [--mutations N]`: files that are damaged in N ways, and disks that fail: flushes, page
+// writes, meta writes, a full disk, a slow disk, power cuts. A shim between process and disk makes it fail, which needs
+// Linux and a C compiler: without them only damage is tested, and that is said as loudly as it can be.
 
 import { spawnSync } from "node:child_process";
 import { dirname, join } from "node:path";
@@ -9,7 +9,14 @@ import { parseArgs } from "node:util";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const DEFAULT_CUTS = "600";
-const FILES = ["disk-fault", "lmdb-durability", "power-cut"].map((name) => `test/storage/${name}.test.ts`);
+const DEFAULT_MUTATIONS = "10000";
+const DAMAGE = ["test/storage/corruption.test.ts"];
+const SHIMMED = [
+  "test/storage/disk-fault.test.ts",
+  "test/storage/lmdb-durability.test.ts",
+  "test/storage/power-cut.test.ts",
+  "test/placement/kv/kv-disk-fault.test.ts",
+];
 
 function whyNot() {
   if (process.platform !== "linux") return `this is ${process.platform}, not Linux`;
@@ -18,17 +25,26 @@ function whyNot() {
 }
 
 function run() {
-  const { values } = parseArgs({ options: { cuts: { type: "string", default: DEFAULT_CUTS } } });
+  const { values } = parseArgs({
+    options: {
+      cuts: { type: "string", default: DEFAULT_CUTS },
+      mutations: { type: "string", default: DEFAULT_MUTATIONS },
+    },
+  });
   const reason = whyNot();
   if (reason !== undefined) {
-    const line = `!!! SKIPPED: nothing was tested with a failing disk: ${reason} !!!`;
+    const line = `!!! SKIPPED: nothing is tested with a failing disk: ${reason} !!!`;
     console.error(`${"!".repeat(line.length)}\n${line}\n${"!".repeat(line.length)}`);
-    return 0;
   }
+  const files = reason === undefined ? [...DAMAGE, ...SHIMMED] : DAMAGE;
   const { status } = spawnSync(
     process.execPath,
-    [join(root, "node_modules", "vitest", "vitest.mjs"), "run", "--reporter=verbose", ...FILES],
-    { cwd: root, stdio: "inherit", env: { ...process.env, POWER_CUTS: values.cuts } },
+    [join(root, "node_modules", "vitest", "vitest.mjs"), "run", "--reporter=verbose", ...files],
+    {
+      cwd: root,
+      stdio: "inherit",
+      env: { ...process.env, POWER_CUTS: values.cuts, CORRUPTION_MUTATIONS: values.mutations },
+    },
   );
   return status ?? 1;
 }

@@ -1,6 +1,6 @@
 // The disk fails for real under LMDB: a flush, a page write (disk full), a write of a meta page. The append must be
 // rejected with the reason, nothing after it may be acknowledged, and what was acknowledged before is there when the
-// folder is opened again. On a slow disk many appends share a flush. A compaction of the file that fails harms nothing.
+// folder is opened again. A flush that never ends is noticed. On a slow disk many appends share a flush. A compaction of the file that fails harms nothing.
 
 import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
@@ -61,6 +61,49 @@ test.for(FAULTS)(
     expect([numbered(1, 5, 1), numbered(1, 6, 1)]).toContainEqual(contents(log));
   },
 );
+
+const STALLED_WRITER = `
+  import { writeFileSync, writeSync } from "node:fs";
+  const { LmdbStorage } = await import(process.argv[1]);
+  const fatal = [];
+  const log = await LmdbStorage.open({
+    dir: process.argv[2], clusterId: "test-cluster", nodeId: 1n,
+    snapshots: { latest: () => undefined }, onFatal: (error) => fatal.push(error.code), watchdogMs: 200,
+  });
+  const append = (index) => log.append({
+    snapshot: undefined, hardState: undefined, mustSync: true,
+    entries: [{
+      $typeName: "eraftpb.Entry", entryType: 0, term: 1n, index, data: new Uint8Array(100), context: new Uint8Array(0),
+      syncLog: false,
+    }],
+  }).then(() => "acknowledged", (error) => error.code);
+  await append(1n);
+  writeFileSync(process.env.SHIM_ARM, "");
+  const outcomes = await Promise.all([append(2n), append(3n)]);
+  outcomes.push(await append(4n));
+  writeSync(1, JSON.stringify({ outcomes, fatal }));
+  process.kill(process.pid, "SIGKILL");
+`;
+
+test("a write that does not come back is given up, and with it everything after it", async ({ skip }) => {
+  const folder = await temporaryFolder();
+  const library = buildShim(folder);
+  if (library === undefined) return skip(NO_SHIM);
+  const dir = `${folder}/data`;
+  const run = spawnSync(
+    process.execPath,
+    ["--input-type=module", "-e", STALLED_WRITER, STORAGE_MODULE, dir],
+    {
+      env: shimEnvironment(library, dir, { SHIM_SLOW_MS: "60000", SHIM_ARM: `${folder}/armed` }),
+      encoding: "utf8",
+      timeout: 60_000,
+    },
+  );
+  expect(JSON.parse(run.stdout), run.stderr).toEqual({
+    outcomes: ["writeStalled", "writeStalled", "writeStalled"],
+    fatal: ["writeStalled"],
+  });
+});
 
 /** Says what happens; then what was acknowledged in the end. */
 const COMPACTING_WRITER = `

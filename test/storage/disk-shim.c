@@ -5,8 +5,8 @@
  * SHIM_DIR       only files below this folder are looked at
  * SHIM_JOURNAL   where the journal goes; none without
  * SHIM_FAIL      flush:N, write:N or meta:N: the N-th one from now on fails (EIO, ENOSPC, EIO)
- * SHIM_ARM       failing begins when this file exists
  * SHIM_SLOW_MS   every flush takes this long
+ * SHIM_ARM       failing and slowness begin when this file exists
  *
  * Journal, little-endian: u32 kind, u32 file, u64 offset, u32 length, bytes. The offset of a flush is the number of
  * records before it began: what was written while it ran may not be covered by it. */
@@ -95,19 +95,23 @@ static void record_text(uint32_t kind, uint32_t file, const char *text) {
   record(kind, file, 0, &piece, 1);
 }
 
+static int armed(void) {
+  const char *arm = getenv("SHIM_ARM");
+  return !arm || access(arm, F_OK) == 0;
+}
+
 /* The n-th operation of this kind since the arming file appeared fails. */
 static int fails(const char *kind) {
   static int left = -1;
-  const char *plan = getenv("SHIM_FAIL"), *arm = getenv("SHIM_ARM");
-  if (!plan || strncmp(plan, kind, strlen(kind)) != 0) return 0;
-  if (arm && access(arm, F_OK) != 0) return 0;
+  const char *plan = getenv("SHIM_FAIL");
+  if (!plan || strncmp(plan, kind, strlen(kind)) != 0 || !armed()) return 0;
   if (left < 0) left = atoi(strchr(plan, ':') + 1);
   return left > 0 && --left == 0;
 }
 
 static void slow_down(void) {
   const char *ms = getenv("SHIM_SLOW_MS");
-  if (!ms) return;
+  if (!ms || !armed()) return;
   struct timespec time = {atol(ms) / 1000, (atol(ms) % 1000) * 1000000};
   nanosleep(&time, NULL);
 }

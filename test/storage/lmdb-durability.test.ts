@@ -85,6 +85,8 @@ describe("opened as the log opens it", () => {
   test("nothing is visible before it is on disk, and nothing is answered", async ({ skip }) => {
     const pinned = await run(
       `
+        import { writeFileSync } from "node:fs";
+        writeFileSync(process.env.SHIM_ARM, "");
         let answered = false;
         const written = batch("second").then((taken) => { answered = taken; });
         await new Promise((resolve) => setTimeout(resolve, ${SLOW_MS / 3}));

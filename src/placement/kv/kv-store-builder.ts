@@ -25,7 +25,7 @@ export class KvStoreBuilder {
   static async begin(dir: string): Promise<KvStoreBuilder> {
     await KvStoreBuilder.discardLeftovers(dir);
     const path = incomingPath(dir);
-    return new KvStoreBuilder(path, KvStore.create(path));
+    return new KvStoreBuilder(path, await KvStore.create(path));
   }
 
   /** Leaves the store empty. */

@@ -11,6 +11,8 @@ import {
 } from "../../gen/records_pb.js";
 import { verifyLmdbFile } from "../../storage/lmdb-verify.js";
 import { REBUILD_REMEDY, StorageFault, type StorageFaultCode } from "../../storage/storage-fault.js";
+import { requireRoomFor } from "../../storage/storage-files.js";
+import { WriteWatchdog } from "../../storage/write-watchdog.js";
 import type { KeySpan } from "./kv-key-range.js";
 import type { KvChange } from "./kv-overlay.js";
 import { openRecord, RecordArena, sealRecord } from "./kv-record-codec.js";
@@ -23,6 +25,16 @@ const SESSIONS_END = Buffer.from("session0");
 const RECORDS = "records";
 const ABOUT = "about";
 const INITIAL_MAP_BYTES = 256 * 1024 * 1024;
+const WATCHDOG_MS = 30_000;
+
+/** The watchdog's: does not keep a process alive that has nothing else to do. */
+const clock = {
+  nowMs: () => performance.now(),
+  after: (delayMs: number, run: () => void) => {
+    const timer = setTimeout(run, delayMs).unref();
+    return () => clearTimeout(timer);
+  },
+};
 
 type Transaction = ReturnType<RootDatabase["useReadTransaction"]>;
 
@@ -47,8 +59,13 @@ export class KvStore {
   readonly #records: Database<Buffer, Uint8Array>;
   readonly #about: Database<Buffer, Uint8Array>;
   readonly #pins = new Set<KvPin>();
+  readonly #watchdogMs: number;
 
-  private constructor(readonly path: string) {
+  private constructor(
+    readonly path: string,
+    watchdogMs: number,
+  ) {
+    this.#watchdogMs = watchdogMs;
     this.#root = open<Buffer, Uint8Array>({
       path,
       noSubdir: true,
@@ -67,17 +84,19 @@ export class KvStore {
     this.#about = this.#root.openDB<Buffer, Uint8Array>(ABOUT, options);
   }
 
-  /** A new file. */
-  static create(path: string): KvStore {
-    return new KvStore(path);
+  /** A new file. @throws the error of the file system when there is no room for one: LMDB would end the process */
+  static async create(path: string): Promise<KvStore> {
+    await requireRoomFor(path);
+    return new KvStore(path, WATCHDOG_MS);
   }
 
   /**
    * Opens a file that exists, after every page and record in it has been checked: LMDB believes what it reads, and
    * takes the process down over some of it.
+   * @param watchdogMs how long a write may take before it is given up
    * @throws StorageFault
    */
-  static async open(path: string): Promise<KvStore> {
+  static async open(path: string, watchdogMs = WATCHDOG_MS): Promise<KvStore> {
     const { state, recordCount, sessionCount } = await verify(path);
     if (recordCount !== state.recordCount || sessionCount !== state.sessionCount) {
       throw damaged(
@@ -86,7 +105,7 @@ export class KvStore {
         `it should hold ${state.recordCount} records and ${state.sessionCount} sessions, and holds ${recordCount} and ${sessionCount}`,
       );
     }
-    return new KvStore(path);
+    return new KvStore(path, watchdogMs);
   }
 
   /** Blank for a new file. @throws StorageFault */
@@ -127,7 +146,8 @@ export class KvStore {
 
   /**
    * Makes changes and the state that they lead to durable, as one transaction. One call at a time.
-   * @throws once a write has failed the file must not be used any more: LMDB would report later writes as done.
+   * @throws StorageFault `writeFailed` or `writeStalled`: the file must not be used any more. LMDB would report later
+   *   writes as done, or never answer.
    */
   async write(
     changes: ReadonlyMap<string, KvChange>,
@@ -201,18 +221,48 @@ export class KvStore {
 
   async #commit(state: KvStoreState, put: () => void): Promise<void> {
     const about = sealRecord(STATE_KEY, toBinary(KvStoreStateSchema, state), new RecordArena());
-    let committed: boolean;
-    try {
-      committed = await this.#root.batch(() => {
-        put();
-        void this.#about.put(STATE_KEY, about);
-      });
-    } catch (error) {
-      throw new Error(`cannot write to ${this.path}: ${await describeFailure(error)}`, { cause: error });
-    }
-    if (!committed) throw new Error(`cannot write to ${this.path}: LMDB refused the transaction`);
+    const committing = this.#root.batch(() => {
+      put();
+      void this.#about.put(STATE_KEY, about);
+    });
+    await this.#durable(committing);
     // A read earlier in this turn of the event loop may have opened a transaction on what was there before.
     this.#root.resetReadTxn();
+  }
+
+  async #durable(committing: Promise<boolean>): Promise<void> {
+    let stall: () => void = () => {};
+    const watchdog = new WriteWatchdog(clock, this.#watchdogMs, () => stall());
+    const stalled = new Promise<never>((_resolve, reject) => {
+      stall = () =>
+        reject(this.#writeFault("writeStalled", `a write has not finished within ${this.#watchdogMs} ms`));
+    });
+    watchdog.begin();
+    try {
+      await Promise.race([this.#committed(committing), stalled]);
+    } finally {
+      watchdog.stop();
+    }
+  }
+
+  async #committed(committing: Promise<boolean>): Promise<void> {
+    let took: boolean;
+    try {
+      took = await committing;
+    } catch (error) {
+      throw this.#writeFault("writeFailed", `a write failed (${await describeFailure(error)})`, error);
+    }
+    if (!took) throw this.#writeFault("writeFailed", "LMDB refused a transaction");
+  }
+
+  #writeFault(code: "writeFailed" | "writeStalled", problem: string, cause?: unknown): StorageFault {
+    return new StorageFault(code, {
+      file: this.path,
+      problem,
+      remedy:
+        "free space or mend the disk, then start the node again: the log still holds what is missing here",
+      cause,
+    });
   }
 
   /** By client id. */
