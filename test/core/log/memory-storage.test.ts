@@ -186,6 +186,13 @@ describe("installing a snapshot", () => {
     });
   });
 
+  test("hands its body on with the next snapshots made here", () => {
+    const body = new Uint8Array([1, 2, 3]);
+    storage.applySnapshot(newSnapshot(4n, 6n, newConfState({ voters: [1n, 2n] }), body));
+    body.fill(0);
+    expect(storage.snapshot(0n, 1n).data).toEqual(new Uint8Array([1, 2, 3]));
+  });
+
   test("never takes a vote back that was given in the snapshot's own term", () => {
     storage.setHardState(newHardState(6n, 3n, 2n));
     storage.applySnapshot(newSnapshot(4n, 6n, newConfState()));
