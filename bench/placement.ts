@@ -171,6 +171,7 @@ async function largeStore(
       await server.start();
       await leaderOf(servers);
     });
+    report("large-store-restart-cpu-seconds", server.cpuSeconds(), "s", params);
     reportMemory(report, "restarted-store", server, params);
   });
 }

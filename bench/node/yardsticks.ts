@@ -5,6 +5,7 @@ import { mkdtemp, open, rm } from "node:fs/promises";
 import { type ClientHttp2Session, connect, createServer } from "node:http2";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { cpuSecondsOf } from "../process-usage.js";
 import type { Report } from "../report.js";
 import { quantile } from "./load.js";
 
@@ -67,6 +68,7 @@ export async function bareHttp2(report: Report, depths: readonly number[]): Prom
     });
     const session = connect(`http://127.0.0.1:${port}`);
     for (const inFlight of depths) {
+      const cpuBefore = cpuSecondsOf(child.pid);
       const endsAtMs = performance.now() + CALL_SECONDS * 1_000;
       const all = await Promise.all(
         Array.from({ length: inFlight }, async () => {
@@ -81,6 +83,9 @@ export async function bareHttp2(report: Report, depths: readonly number[]): Prom
       );
       const tookMs = Float64Array.from(all.flat()).sort();
       report("bare-http2-calls-per-second", tookMs.length / CALL_SECONDS, "1/s", { inFlight });
+      const cpuSeconds = cpuSecondsOf(child.pid) - cpuBefore;
+      const perThousand = (cpuSeconds * 1_000) / tookMs.length;
+      report("bare-http2-server-cpu-seconds-per-1000-calls", perThousand, "s", { inFlight });
       report("bare-http2-p50", quantile(tookMs, 0.5), "ms", { inFlight });
       report("bare-http2-p99", quantile(tookMs, 0.99), "ms", { inFlight });
     }

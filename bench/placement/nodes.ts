@@ -1,18 +1,16 @@
 // The nodes of a placement center as an operator runs them: `placement-center start`, each a process of its own.
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { mkdtemp, readdir, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { findFreePorts } from "../../src/cli/processes/ports.js";
+import { cpuSecondsOf, memoryOf } from "../process-usage.js";
 
 const CLUSTER_ID = "bench";
 const STOP_LIMIT_MS = 30_000;
-const KIB = 1024;
-/** Of the figures in /proc; the same on every Linux that Node.js runs on. */
-const TICKS_PER_SECOND = 100;
 
 export interface ServerOptions {
   /** Where to leave a CPU profile of each node when it stops. */
@@ -59,19 +57,13 @@ export class Server {
     clearTimeout(timer);
   }
 
-  /** Of the process, since it was started; NaN where there is no /proc. */
+  /** Since it was started. */
   cpuSeconds(): number {
-    const fields = this.#proc("stat")
-      ?.replace(/^.*\) /, "")
-      .split(" ");
-    return (Number(fields?.[11]) + Number(fields?.[12])) / TICKS_PER_SECOND;
+    return cpuSecondsOf(this.#process?.pid);
   }
 
-  /** What the process has in memory: all of it, and what is not pages of a mapped file. */
-  memory(): { readonly rssBytes: number; readonly anonymousBytes: number } {
-    const status = this.#proc("status") ?? "";
-    const bytes = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(status)?.[1]) * KIB;
-    return { rssBytes: bytes("VmRSS"), anonymousBytes: bytes("RssAnon") };
+  memory(): ReturnType<typeof memoryOf> {
+    return memoryOf(this.#process?.pid);
   }
 
   async diskBytes(): Promise<number> {
@@ -80,11 +72,6 @@ export class Server {
       if (entry.isFile()) sum += (await stat(join(entry.parentPath, entry.name))).size;
     }
     return sum;
-  }
-
-  #proc(name: string): string | undefined {
-    const file = `/proc/${this.#process?.pid}/${name}`;
-    return existsSync(file) ? readFileSync(file, "utf8") : undefined;
   }
 }
 
