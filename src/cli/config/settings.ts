@@ -156,7 +156,7 @@ export const SETTINGS = {
   tickMs: setting({
     key: "tick-ms",
     takes: "milliseconds",
-    describe: "ten ticks without a leader start an election",
+    describe: "ten to fifteen ticks without a leader start an election",
     fallback: String(DEFAULT_TICK_INTERVAL_MS),
     parse: (text) => parseCount(text, 1, MAX_TICK_MS),
   }),
