@@ -6,13 +6,15 @@ import { TestNode } from "../../support/test-node.js";
 
 /** A leader of three whose peers replicate and have everything. */
 function leaderOfThree(config: Partial<ConfigInput> = {}): TestNode {
-  const leader = new TestNode(1n, { voters: [1n, 2n, 3n], config }).forceLeader();
+  const leader = new TestNode(1n, {
+    voters: [1n, 2n, 3n],
+    config: { batchAppend: true, ...config },
+  }).forceLeader();
   leader.takeMessages();
   for (const from of [2n, 3n]) {
     leader.step(newMessage(MessageType.MsgAppendResponse, 1n, { from, term: 1n, index: 1n }));
   }
   leader.takeMessages();
-  leader.act((raw) => raw.setBatchAppend(true));
   return leader;
 }
 
