@@ -6,7 +6,9 @@ import { describe, expect, test } from "vitest";
 import { RaftAdminService } from "../../src/gen/service_pb.js";
 import {
   addressesFor,
+  allSay,
   leaderOf,
+  PATIENCE,
   PROTOCOLS,
   refusalOf,
   startGroup,
@@ -37,10 +39,10 @@ describe.each(PROTOCOLS)("membership over %s", (protocol) => {
     const again = await admin.changeMembership({ members: learners });
     expect(again.membership).toEqual(grown.membership);
 
-    await expect.poll(() => joining.map(({ stateMachine }) => stateMachine.text)).toEqual(["word", "word"]);
+    await allSay(joining, "word");
     const caughtUp = () =>
       leader.node.status().progress.every(({ matched }) => matched >= (grown.membership?.index ?? 0n));
-    await expect.poll(caughtUp).toBe(true);
+    await expect.poll(caughtUp, PATIENCE).toBe(true);
     // Two voters change: joint consensus, left when the answer comes.
     const voters = await admin.changeMembership({ members: [{ id: 1n }, { id: 2n }, { id: 3n }] });
     expect(voters.membership?.members.map(({ learner }) => learner)).toEqual([false, false, false]);
@@ -174,5 +176,5 @@ test("a node that has moved is reached where it is from then on", async () => {
   const leader = await leaderOf([...stay, moved]);
   await leader.node.propose(Buffer.from("after"));
   const nodes = [...stay, moved];
-  await expect.poll(() => nodes.map(({ stateMachine }) => stateMachine.text)).toEqual(Array(3).fill("after"));
+  await allSay(nodes, "after");
 });

@@ -9,7 +9,7 @@ import { clientRoutes } from "../../src/services/client-service.js";
 import { errorDetail } from "../../src/services/connect-errors.js";
 import { leaderOnly } from "../../src/services/leader-only.js";
 import type { Words } from "../support/words.js";
-import { addressesFor, errorOf, leaderOf, PROTOCOLS, startWords, transportTo } from "./nodes.js";
+import { addressesFor, errorOf, leaderOf, PATIENCE, PROTOCOLS, startWords, transportTo } from "./nodes.js";
 
 async function group(options: Partial<EmbedOptions<Words>>) {
   const members = await addressesFor(3);
@@ -65,7 +65,9 @@ test.each(PROTOCOLS)(
     await there.write({ command });
     expect(Buffer.from((await there.read({})).result).toString()).toBe("word");
     const stale = { consistency: ReadConsistency.SERIALIZABLE };
-    await expect.poll(async () => Buffer.from((await client.read(stale)).result).toString()).toBe("word");
+    await expect
+      .poll(async () => Buffer.from((await client.read(stale)).result).toString(), PATIENCE)
+      .toBe("word");
   },
 );
 

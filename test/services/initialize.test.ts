@@ -11,6 +11,7 @@ import { LmdbStorage } from "../../src/storage/lmdb-storage.js";
 import { SnapshotFiles } from "../../src/storage/snapshot-files.js";
 import {
   addressesFor,
+  allSay,
   leaderOf,
   PROTOCOLS,
   refusalOf,
@@ -30,9 +31,7 @@ describe.each(PROTOCOLS)("a group begins over %s", (protocol) => {
     expect(membership).toMatchObject({ index: 1n, members, joint: false });
     const leader = await leaderOf(nodes);
     await leader.node.propose(Buffer.from("word"));
-    await expect
-      .poll(() => nodes.map(({ stateMachine }) => stateMachine.text))
-      .toEqual(["word", "word", "word"]);
+    await allSay(nodes, "word");
     for (const { node } of nodes) expect(node.membership.voters).toEqual([1n, 2n, 3n]);
   });
 
@@ -47,9 +46,7 @@ describe.each(PROTOCOLS)("a group begins over %s", (protocol) => {
     }
     const leader = await leaderOf(nodes);
     await leader.node.propose(Buffer.from("word"));
-    await expect
-      .poll(() => nodes.map(({ stateMachine }) => stateMachine.text))
-      .toEqual(["word", "word", "word"]);
+    await allSay(nodes, "word");
   });
 });
 
@@ -80,7 +77,7 @@ test("a learner may be among the first members", async () => {
   const [first] = nodes;
   await first?.node.leaderKnown();
   await first?.node.propose(Buffer.from("word"));
-  await expect.poll(() => nodes.map(({ stateMachine }) => stateMachine.text)).toEqual(["word", "word"]);
+  await allSay(nodes, "word");
 });
 
 test("a node that belongs to a group, and a request that makes no sense, are told so", async () => {

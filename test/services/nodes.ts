@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ConnectError, type Transport } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport } from "@connectrpc/connect-node";
-import { onTestFinished } from "vitest";
+import { expect, onTestFinished } from "vitest";
 import { type EmbeddedNode, type EmbedOptions, embedRaftNode } from "../../src/embed.js";
 import type { StateMachine } from "../../src/node/ports.js";
 import { formatAddress } from "../../src/services/address.js";
@@ -15,6 +15,8 @@ import { freePorts } from "../placement/cluster.js";
 import { Words } from "../support/words.js";
 
 export const TICK_MS = 30;
+/** For `expect.poll`. */
+export const PATIENCE = { timeout: 15_000 };
 
 export interface TestAddress {
   readonly id: bigint;
@@ -103,4 +105,11 @@ export async function errorOf(call: Promise<unknown>): Promise<ConnectError> {
     throw error;
   }
   throw new Error("the call succeeded");
+}
+
+/** Until the state machines of all these nodes say so, however busy this machine is. */
+export async function allSay(nodes: readonly EmbeddedNode<Words>[], text: string): Promise<void> {
+  await expect
+    .poll(() => nodes.map(({ stateMachine }) => stateMachine.text), PATIENCE)
+    .toEqual(nodes.map(() => text));
 }

@@ -13,6 +13,8 @@ import { crc32 } from "../../src/storage/checksum.js";
 import { listenHttp2 } from "../../src/transport/http2-server.js";
 import {
   addressesFor,
+  allSay,
+  PATIENCE,
   PROTOCOLS,
   type Protocol,
   refusalOf,
@@ -45,7 +47,7 @@ describe.each(PROTOCOLS)("a backup over %s", (protocol) => {
     const follower = nodes.find((embedded) => embedded !== leader);
     if (follower === undefined) throw new Error("there are three");
     const { index } = await leader.node.propose(Buffer.from("one "));
-    await expect.poll(() => follower.stateMachine.appliedIndex).toBeGreaterThanOrEqual(index);
+    await expect.poll(() => follower.stateMachine.appliedIndex, PATIENCE).toBeGreaterThanOrEqual(index);
     const admin = adminOf(follower, protocol);
 
     // There is none yet: one is made.
@@ -55,7 +57,7 @@ describe.each(PROTOCOLS)("a backup over %s", (protocol) => {
     expect(first.info?.index).toBeGreaterThanOrEqual(index);
 
     await leader.node.propose(Buffer.from("two"));
-    await expect.poll(() => follower.stateMachine.text).toBe("one two");
+    await allSay([follower], "one two");
     expect((await download(admin, false)).body.toString()).toBe("one ");
     const { snapshot } = await admin.takeSnapshot({});
     expect(snapshot?.membership?.members.map(({ id, address }) => ({ id, address }))).toEqual(members);
