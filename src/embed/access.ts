@@ -111,13 +111,12 @@ export class NodeAccess {
   }
 
   /** For the listeners. */
-  readonly guard: CallGuard = ({ method, connection, authorization }) =>
-    this.#control.judgeCall(method, this.#caller(connection, authorization));
+  readonly guard: CallGuard = ({ method, connection, ...headers }) =>
+    this.#control.judgeCall(method, this.#caller(connection, headers));
 
   /** For the pages of operators: why not, if not. */
   judgePage(path: string, request: NodeRequest): ServiceError | undefined {
-    const { authorization } = request.headers;
-    return this.#control.judgePage(path, this.#caller(connectionOfRequest(request), authorization));
+    return this.#control.judgePage(path, this.#caller(connectionOfRequest(request), request.headers));
   }
 
   /** What this node shows to other nodes. */
@@ -147,13 +146,27 @@ export class NodeAccess {
     this.#peerToken?.close();
   }
 
-  #caller(connection: Connection, authorization: string | undefined): Caller {
+  #caller(
+    connection: Connection,
+    {
+      authorization,
+      host,
+    }: { readonly authorization?: string | undefined; readonly host?: string | undefined },
+  ): Caller {
     const { remoteAddress, isCertified, certificateNames } = connection;
     const names = this.#tls?.peerNames;
     const isPeer =
       isCertified && (names === undefined || certificateNames.some((name) => names.includes(name)));
-    return { remoteAddress, isLocal: isLoopback(remoteAddress), isCertified, isPeer, authorization };
+    // A web page whose name was made to lead here comes from this machine too, and so does what a proxy on it passes on.
+    const isLocal = isLoopback(remoteAddress) && (host === undefined || isLocalName(host));
+    return { remoteAddress, isLocal, isCertified, isPeer, authorization };
   }
+}
+
+/** Whether a Host header, with or without a port, names this machine from within. */
+function isLocalName(host: string): boolean {
+  const [, name = ""] = /^(\[[^\]]*\]|[^:]*)(:\d*)?$/.exec(host) ?? [];
+  return isLoopbackHost(name.replace(/^\[(.*)\]$/, "$1").toLowerCase());
 }
 
 /** @throws AccessConfigInvalid when clients or peers could not be let in, or could not be told from anybody else */

@@ -18,7 +18,7 @@ import { ServiceError, toConnectError } from "./connect-errors.js";
 
 export interface Caller {
   readonly remoteAddress: string;
-  /** On this machine. */
+  /** On this machine, and by a name of it. */
   readonly isLocal: boolean;
   /** Showed a certificate that was verified. */
   readonly isCertified: boolean;
@@ -157,7 +157,7 @@ export class AccessControl {
       if (anonymous || caller.isLocal || caller.isCertified) return EVERYBODY;
       return new ServiceError(
         "unauthenticated",
-        "this node has no tokens, and lets in only who calls from its own machine or shows a certificate: " +
+        "this node has no tokens, and lets in only who calls from its own machine, as 127.0.0.1 or localhost, or shows a certificate: " +
           "give it tokens (--tokens) or authorities (--tls-ca), or say that everybody may do everything (--anonymous)",
       );
     }

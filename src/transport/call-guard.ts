@@ -10,6 +10,8 @@ export interface GuardedCall {
   readonly connection: Connection;
   /** The header of this name; undefined: there is none. */
   readonly authorization: string | undefined;
+  /** The same of this one: by which name an HTTP/1.1 client reached the node. */
+  readonly host: string | undefined;
 }
 
 /** A stream that was let in. */
@@ -28,6 +30,7 @@ export function guardInterceptor(guard: CallGuard): Interceptor {
       method: request.method,
       connection: request.contextValues.get(connectionKey),
       authorization: request.header.get("authorization") ?? undefined,
+      host: request.header.get("host") ?? undefined,
     });
     const response = await next(request);
     if (!response.stream || admission === undefined) return response;

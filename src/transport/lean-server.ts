@@ -217,6 +217,7 @@ async function serve(
       method,
       connection: connectionOf(stream.session ?? stream, () => stream.session?.socket),
       authorization: headers.authorization,
+      host: headers.host,
     });
     body = toBinary(method.output, create(method.output, await implementation(input, context)));
     if (body.length > writeMaxBytes) {

@@ -2,6 +2,7 @@
 // protocol; nodes know each other by token or certificate; what a follower forwards is judged again by the leader.
 
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect } from "node:tls";
@@ -215,7 +216,7 @@ describe("a node with tokens", () => {
   });
 
   test("ends a watch at once when its token is withdrawn, and keeps what it knew when the file breaks", async () => {
-    const { center, address, write } = await startOne({ logger: new RecordingLogger() });
+    const { center, address, http, write } = await startOne({ logger: new RecordingLogger() });
     const client = new PlacementClient({ endpoints: [address], token: tokenOf("client"), deadlineMs: 5_000 });
     onTestFinished(() => client.close());
     const watch = client.watch({ prefix: "" }, { progressIntervalMs: 600_000 });
@@ -229,6 +230,8 @@ describe("a node with tokens", () => {
     write(textOf([...made.values()].filter(({ name }) => name !== "a-client")));
     expect(await center.reloadAccess()).toBe(true);
     await expect(last).rejects.toMatchObject({ reason: "unauthenticated" });
+    const scrape = async () => (await fetch(`${http}/metrics`, { headers: headersOf("metrics") })).text();
+    await expect.poll(scrape, { timeout: 10_000 }).toMatch(/^raftnode_mvcc_watchers_total 0$/m);
     await expect(client.get("still")).rejects.toMatchObject({
       reason: "unauthenticated",
       outcome: "notApplied",
@@ -383,6 +386,40 @@ describe("without tokens", () => {
       body: toJsonString(ExistsRequestSchema, create(ExistsRequestSchema, { key: "a" })),
     });
     expect(raw.status).toBe(200);
+  });
+});
+
+describe("without tokens, over HTTP/1.1", () => {
+  test("a caller on this machine is trusted only under a name of this machine: pages and proxies have others", async () => {
+    const { center } = await startOne({ access: undefined });
+    const port = center.httpAddress?.port ?? 0;
+    const status = (host: string, method: string, path: string) =>
+      new Promise<number | undefined>((resolve, reject) => {
+        const headers = { host, "content-type": "application/json" };
+        const call = request({ host: "127.0.0.1", port, method, path, headers, agent: false }, (response) => {
+          response.resume();
+          resolve(response.statusCode);
+        });
+        call.once("error", reject);
+        call.end(method === "POST" ? "{}" : "");
+      });
+    const ask = async (host: string) => [
+      await status(host, "POST", "/raftnode.v1.RaftMetricsService/Metrics"),
+      await status(host, "GET", "/metrics"),
+      await status(host, "GET", "/livez"),
+    ];
+    for (const host of ["localhost", `LOCALHOST:${port}`, `127.0.0.1:${port}`, "[::1]:80", "127.1.2.3"]) {
+      expect(await ask(host), host).toEqual([200, 200, 200]);
+    }
+    for (const host of [
+      "shop.example",
+      `shop.example:${port}`,
+      "localhost.shop.example",
+      "10.0.0.1",
+      "a:b:c",
+    ]) {
+      expect(await ask(host), host).toEqual([expect.toBeOneOf([400, 401]), 401, 200]);
+    }
   });
 });
 
