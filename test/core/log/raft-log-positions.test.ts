@@ -345,12 +345,16 @@ describe("a snapshot that replaces the log", () => {
     expect(() => log.maybePersistSnapshot(3n)).toThrow(InvariantViolation);
     const longer = logOf([0n, 0n]);
     longer.append(entriesAt(1n, 1n, 1n, 1n));
-    expect(() => longer.maybePersistSnapshot(2n), "not committed").toThrow(InvariantViolation);
     longer.commitTo(3n);
     for (const index of [1n, 2n, 3n]) {
       expect(() => longer.maybePersistSnapshot(index), "not handed over").toThrow(InvariantViolation);
     }
     expect(longer.persisted).toBe(0n);
+    const uncommitted = logOf([0n, 0n]);
+    uncommitted.append(entriesAt(1n, 1n, 1n, 1n));
+    handOver(uncommitted);
+    expect(() => uncommitted.maybePersistSnapshot(2n)).toThrow(InvariantViolation);
+    expect(uncommitted.persisted).toBe(0n);
   });
 });
 
