@@ -133,9 +133,12 @@ export function completeLimits(input: Partial<NodeLimits> | undefined): NodeLimi
 /** @throws RaftNodeError `invalidArgument` naming the option. */
 export function completeCompaction(input: Partial<CompactionOptions> | undefined): CompactionOptions {
   const compaction: CompactionOptions = { ...DEFAULT_COMPACTION, ...input };
-  const { afterEntries, keepEntries, snapshots } = compaction;
+  const { afterEntries, keepEntries, snapshots, maxHeldEntries = 0 } = compaction;
   if (snapshots !== "onDemand" && snapshots !== "always") {
     throw invalid(`compaction.snapshots must be "onDemand" or "always", is ${JSON.stringify(snapshots)}`);
+  }
+  if (!Number.isSafeInteger(maxHeldEntries) || maxHeldEntries < 0) {
+    throw invalid(`compaction.maxHeldEntries must be a whole number of at least 0, is ${maxHeldEntries}`);
   }
   if (!Number.isSafeInteger(keepEntries) || keepEntries < 0) {
     throw invalid(`compaction.keepEntries must be a whole number of at least 0, is ${keepEntries}`);

@@ -349,6 +349,8 @@ export class Runtime {
       stateMachine,
       applier: this.#applier,
       membership: () => this.peers.membership,
+      progress: () => (this.isLeader ? (this.coreStatus().progress ?? []) : []),
+      isActive: (id) => this.peers.isActive(id),
       compaction: completeCompaction(compaction),
       clock: this.clock,
       logger: this.logger,

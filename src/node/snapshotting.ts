@@ -3,10 +3,12 @@
 
 import { create, fromBinary } from "@bufbuild/protobuf";
 import { InvariantViolation } from "../core/errors.js";
+import type { ProgressStatus } from "../core/status.js";
 import { type LogIndex, maxOf, minOf, type NodeId } from "../core/types.js";
 import { type Snapshot, type SnapshotMetadata, SnapshotMetadataSchema } from "../gen/eraftpb_pb.js";
 import { type SnapshotDescriptor, SnapshotDescriptorSchema } from "../gen/records_pb.js";
 import type { Applier } from "./applier.js";
+import { LogHold } from "./log-hold.js";
 import { BIRTH_INDEX, confStateOf, fromRecord, type Membership, toRecord } from "./membership.js";
 import type { NodeMetrics } from "./metrics.js";
 import type {
@@ -48,7 +50,14 @@ export interface CompactionOptions {
    * time: meanwhile the log is longer. While space is short, it is as with `onDemand`.
    */
   readonly snapshots: "onDemand" | "always";
+  /**
+   * While a peer is brought up by a snapshot, and until it has caught up, the leader keeps the log behind that snapshot:
+   * so many entries at most, and not while space is short. Default 1,000,000.
+   */
+  readonly maxHeldEntries?: number | undefined;
 }
+
+export const DEFAULT_MAX_HELD_ENTRIES = 1_000_000;
 
 export interface SnapshottingParts {
   readonly log: DurableLog;
@@ -56,6 +65,9 @@ export interface SnapshottingParts {
   readonly stateMachine: StateMachine;
   readonly applier: Pick<Applier, "between">;
   readonly membership: () => Membership;
+  /** Of the peers, on a leader; else empty. */
+  readonly progress: () => readonly ProgressStatus[];
+  readonly isActive: (id: NodeId) => boolean;
   readonly compaction: CompactionOptions;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -71,6 +83,11 @@ interface PinnedState {
 }
 
 export class Snapshotting {
+  readonly #hold: LogHold;
+  /** What the snapshot that is being made will contain. */
+  #pinnedIndex: LogIndex | undefined;
+  /** Peers hold the log: not worth another look before so much is applied. */
+  #lookAgainAt: LogIndex = 0n;
   #wanted: LogIndex | undefined;
   #making: Promise<void> | undefined;
   /** Asked for by hand, not begun: whoever asks meanwhile gets the same. */
@@ -84,11 +101,18 @@ export class Snapshotting {
   /** What the core knows to be applied: never beyond the commit index that the log was told. */
   #applied: LogIndex = 0n;
 
-  constructor(private readonly parts: SnapshottingParts) {}
+  constructor(private readonly parts: SnapshottingParts) {
+    const { progress, isActive, compaction } = parts;
+    const { keepEntries, maxHeldEntries = DEFAULT_MAX_HELD_ENTRIES } = compaction;
+    this.#hold = new LogHold({ progress, isActive, keepEntries, maxHeldEntries });
+  }
 
   /** The core asked for a snapshot that is not there. It asks again, so a wish may be forgotten. */
   want(index: LogIndex, to: NodeId): void {
     this.parts.logger.debug({ index, to }, "a peer needs a snapshot");
+    this.#hold.begin(to);
+    // The one that is being made will do, mostly; if not, it is asked for again.
+    if (this.#making !== undefined) return;
     this.#wanted = maxOf(this.#wanted ?? 0n, index);
     this.#maybeMake();
   }
@@ -172,6 +196,7 @@ export class Snapshotting {
     const { snapshots, metrics, created, clock } = this.parts;
     const startedMs = clock.nowMs();
     const { pinned, metadata, membership } = await this.#pin();
+    this.#pinnedIndex = metadata.index;
     try {
       const snapshot = await snapshots.create(metadata, toRecord(membership), (sink) =>
         pinned.write((chunk) => (this.#halted ? Promise.reject(halted()) : sink(chunk))),
@@ -181,6 +206,7 @@ export class Snapshotting {
       return snapshot;
     } finally {
       pinned.release();
+      this.#pinnedIndex = undefined;
       this.#restUntilMs = clock.nowMs() + (clock.nowMs() - startedMs) * REST_PER_WORK;
     }
   }
@@ -222,7 +248,24 @@ export class Snapshotting {
       this.#maybeMakeOwn();
       return;
     }
-    void this.#cut(upTo);
+    const held = isShort ? upTo : this.#heldTo(upTo, firstIndex);
+    if (held >= firstIndex) void this.#cut(held);
+  }
+
+  /** How much of it may be cut, with regard to peers that are being brought up. */
+  #heldTo(upTo: LogIndex, firstIndex: LogIndex): LogIndex {
+    if (this.#applied < this.#lookAgainAt) return 0n;
+    const { snapshots, compaction } = this.parts;
+    const limit = this.#hold.limit({
+      firstIndex,
+      applied: this.#applied,
+      snapshotIndex: snapshots.latest()?.metadata?.index ?? 0n,
+      pinnedIndex: this.#pinnedIndex,
+    });
+    if (limit === undefined || limit >= upTo) return upTo;
+    this.#lookAgainAt =
+      this.#applied + BigInt(Math.ceil((compaction.afterEntries - compaction.keepEntries) / 8));
+    return limit;
   }
 
   #cut(upTo: LogIndex): Promise<void> {

@@ -339,6 +339,8 @@ test("a snapshot that waits behind a busy state machine gives way to a newer one
   await group.propose(leader.id, "holds the follower up");
   for (const times of [1, 2]) {
     group.network.isolate(follower.id);
+    // Nothing is kept for a peer that is not heard.
+    await group.clock.advance(1.5 * ELECTION_MS);
     await proposeMany(group, group.leader() ?? leader, 20, `${times}-`);
     group.network.heal();
     await group.clock.advance(3 * ELECTION_MS);
@@ -470,3 +472,73 @@ test.each([
   expect(back.node.status().state).toBe("running");
   await group.stop();
 });
+
+test("a peer that is brought up while commands pour in needs one snapshot: the log behind it is kept", async () => {
+  const { group, leader, follower } = await ledGroup(SMALL_LOG);
+  group.network.isolate(follower.id);
+  await proposeMany(group, leader, 20);
+  const [open, gate] = gateOf();
+  leader.snapshots.gate = gate;
+  const deliver = holdDelivery(leader);
+  group.network.heal();
+  await group.clock.advance(ELECTION_MS);
+
+  // While it is being made, then while it is on its way.
+  const made = await proposeMany(group, leader, 20, "made");
+  expect(made).toHaveLength(20);
+  open();
+  await group.clock.advance(300);
+  const { snapshotIndex, progress } = leader.node.status();
+  expect(progress.find(({ id }) => id === follower.id)?.state).toBe("Snapshot");
+  await proposeMany(group, leader, 20, "sent");
+  expect(leader.node.status().firstIndex).toBeLessThanOrEqual(snapshotIndex + 1n);
+  deliver();
+  await group.clock.advance(ELECTION_MS);
+  expect(follower.machine.restoredAt).toHaveLength(1);
+  expect(follower.machine.commands).toEqual(leader.machine.commands);
+  expect(leader.node.metrics.counters.snapshotsCreated).toBe(1);
+
+  // It has caught up, and the log is cut again.
+  await proposeMany(group, leader, 10, "after");
+  const { applied, firstIndex } = leader.node.status();
+  expect(applied - firstIndex).toBeLessThanOrEqual(5n);
+  await group.stop();
+});
+
+test.each([
+  ["that is gone", {}, (group: Group, id: bigint) => group.network.isolate(id)],
+  ["that takes too long", { maxHeldEntries: 10 }, () => {}],
+])("the log is not kept for a peer %s", async (_, limit, happen) => {
+  const { group, leader, follower } = await ledGroup({ compaction: { ...SMALL_LOG.compaction, ...limit } });
+  group.network.isolate(follower.id);
+  await proposeMany(group, leader, 20);
+  const deliver = holdDelivery(leader);
+  group.network.heal();
+  await group.clock.advance(ELECTION_MS);
+  happen(group, follower.id);
+  await group.clock.advance(1.5 * ELECTION_MS);
+  await proposeMany(group, leader, 30, "more");
+  const { applied, firstIndex } = leader.node.status();
+  expect(applied - firstIndex).toBeLessThanOrEqual(11n);
+  deliver();
+  await group.stop();
+});
+
+/** Snapshots of this node are on their way until the returned function is called. */
+function holdDelivery({ snapshots }: Station): () => void {
+  const [open, gate] = gateOf();
+  const openRead = snapshots.openRead.bind(snapshots);
+  snapshots.openRead = async (snapshotId) => {
+    await gate;
+    return openRead(snapshotId);
+  };
+  return open;
+}
+
+function gateOf(): [() => void, Promise<void>] {
+  let open = () => {};
+  const gate = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  return [open, gate];
+}
