@@ -12,12 +12,29 @@ const MUTANT_MINUTES = 30;
 const SILENCE_MS = 120_000;
 const args = process.argv.slice(2);
 
+const bundles = new Set();
+let hunting;
+
+function tidyUp() {
+  hunting?.kill("SIGKILL");
+  for (const bundle of bundles) rmSync(bundle, { force: true });
+}
+
+for (const signal of ["SIGINT", "SIGTERM"]) {
+  process.once(signal, () => {
+    tidyUp();
+    process.exit(130);
+  });
+}
+
 async function withBundle(mutant, run) {
   const number = Math.random().toString(36).slice(2);
   const bundle = await bundleSimulator({ entry: "main.ts", outfile: `simulator-${number}.mjs`, mutant });
+  bundles.add(bundle);
   try {
     return await run(pathToFileURL(bundle).href);
   } finally {
+    bundles.delete(bundle);
     rmSync(bundle, { force: true });
   }
 }
@@ -30,6 +47,7 @@ function hunt(url, { seeds, minutes }) {
   const child = spawn(process.execPath, ["--input-type=module", "--eval", start], {
     stdio: ["ignore", "pipe", "inherit"],
   });
+  hunting = child;
   let output = "";
   let isSpinning = false;
   const spins = () => {
@@ -70,7 +88,7 @@ async function huntAll(mutants, limits) {
   return missed === 0 ? 0 : 1;
 }
 
-/** @returns {number} the number after this word among the arguments, which loses both. */
+/** The number after this word among the arguments, which lose both. */
 function takeNumber(word, otherwise) {
   const at = args.indexOf(word);
   return at < 0 ? otherwise : Number(args.splice(at, 2)[1]);

@@ -434,8 +434,9 @@ export class Host {
   #observedTransport(run: Run, transport: PeerTransport): PeerTransport {
     return {
       send: (messages) => {
-        transport.send(messages);
+        // Before: the process may end in the middle of it, with the vote under way.
         if (this.#process?.alive === true) for (const message of messages) this.#noteVote(run, message);
+        transport.send(messages);
       },
       setMembers: (addresses) => transport.setMembers(addresses),
       close: () => transport.close(),

@@ -56,24 +56,24 @@ const THEMES: readonly Theme[] = [
   // Old leaders with long ends of their logs that nobody else has, found out entry by entry.
   {
     faults: ["isolatedLeader", "crash", "loss"],
-    needs: { voters: 3, thinkMs: 20, compaction: LONG_LOG },
+    needs: { voters: 3, thinkMs: 40, compaction: LONG_LOG },
     raft: { maxSizePerMsg: 0, maxInflightMsgs: 2, checkQuorum: false, maxUncommittedSize: 1e8 },
   },
   {
     faults: ["isolatedLeader", "partition", "slowNetwork", "doubling"],
-    needs: { voters: 5, thinkMs: 20, compaction: LONG_LOG },
+    needs: { voters: 5, thinkMs: 40, compaction: LONG_LOG },
     raft: { maxSizePerMsg: 256, maxInflightMsgs: 8, maxUncommittedSize: 1e8 },
   },
   // Deposed leaders that are asked to read.
   {
     faults: ["isolatedLeader", "freeze", "transfer", "crash"],
-    needs: { voters: 3, thinkMs: 20, leaseReads: true },
+    needs: { voters: 3, thinkMs: 40, leaseReads: true },
     raft: { checkQuorum: true, heartbeatTick: 1 },
   },
   // Peers that need snapshots all the time.
   {
     faults: ["isolatedLeader", "crash", "crashInMidCall", "doubling", "requestSnapshot"],
-    needs: { voters: 3, thinkMs: 20, compaction: SHORT_LOG },
+    needs: { voters: 3, thinkMs: 40, compaction: SHORT_LOG },
   },
   // One change of membership upon another, by leaders that come and go.
   {
@@ -127,9 +127,9 @@ export function drawSwarm(random: Random): Swarm {
     calmMs: theme !== undefined ? random.pick([60, 150, 400]) : random.pick([150, 400, 1_200]),
     voters: random.pick([1, 2, 3, 3, 3, 4, 5]),
     safetyMs: random.pick([15_000, 25_000, 40_000]),
-    clients: random.int(2, 7),
+    clients: random.int(2, 6),
     keys: random.int(1, 6),
-    thinkMs: random.pick([20, 100, 300]),
+    thinkMs: random.pick([40, 100, 300]),
     sessions: random.chance(0.7),
     tickIntervalMs: random.pick([50, 100]),
     electionTick: random.pick([5, 6, 10]),
