@@ -113,7 +113,7 @@ export class ClientCalls {
         if (!askedMembers) throw clientError("", failure, outcome);
         tried.clear();
         askedMembers = false;
-        waitMs = this.#backoffMs(round);
+        waitMs = Math.max(this.#backoffMs(round), this.#advisedMs(failure));
         round += 1;
         next = plan.endpoint ?? failure.leaderAddress ?? this.#choose(tried);
       }
@@ -173,6 +173,11 @@ export class ClientCalls {
   #choose(tried: ReadonlySet<string>): string {
     const fresh = this.#endpoints.filter((endpoint) => !tried.has(endpoint));
     return fresh[Math.floor(this.#options.random() * fresh.length)] ?? "";
+  }
+
+  /** Everybody was told the same: those who keep to it should not all come back at once. */
+  #advisedMs({ retryAfterMs }: Failure): number {
+    return retryAfterMs * (1 + this.#options.random() / 4);
   }
 
   #backoffMs(round: number): number {

@@ -41,6 +41,8 @@ export interface Failure {
   readonly mayPass: boolean;
   /** Who leads, if the answer said so. */
   readonly leaderAddress: string | undefined;
+  /** Not to be asked again before this long has passed. */
+  readonly retryAfterMs: number;
   readonly cause: unknown;
 }
 
@@ -76,6 +78,7 @@ export function failureOf(
       applied: detail.outcome === ErrorDetail_Outcome.APPLIED,
       mayPass: isKnownReason(detail.reason) && !FINAL_REASONS.has(detail.reason),
       leaderAddress: detail.leaderAddress === "" ? undefined : detail.leaderAddress,
+      retryAfterMs: detail.retryAfterMs,
       cause,
     };
   }
@@ -84,6 +87,7 @@ export function failureOf(
     message: `${endpoint}: ${message}`,
     applied: false,
     leaderAddress: undefined,
+    retryAfterMs: 0,
     cause,
   };
   if (neverSent(error)) return { ...common, reason: "unreachable", notApplied: true, mayPass: true };

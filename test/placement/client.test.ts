@@ -49,11 +49,11 @@ async function scripted(script: readonly (() => ConnectError | "hang")[] = []) {
   return { calls, address: `127.0.0.1:${listener.address.port}` };
 }
 
-function answer(reason: ErrorReason, leaderAddress = ""): () => ConnectError {
+function answer(reason: ErrorReason, leaderAddress = "", retryAfterMs = 0): () => ConnectError {
   const { code, outcome } = ERROR_TABLE[reason];
   return () =>
     new ConnectError(`says ${reason}`, code, undefined, [
-      { desc: ErrorDetailSchema, value: { reason, outcome, leaderAddress } },
+      { desc: ErrorDetailSchema, value: { reason, outcome, leaderAddress, retryAfterMs } },
     ]);
 }
 
@@ -87,6 +87,20 @@ describe("what is tried again", () => {
       expect([first.calls, second.calls]).toEqual([["set"], ["set"]]);
     },
   );
+
+  test("nobody is asked again before the time that the answer advises has passed", async () => {
+    const busy = await scripted([answer("inboxFull", "", 300)]);
+    const startedMs = performance.now();
+    await clientOf([busy.address]).set("k", "v");
+    // The timer may be a millisecond early, never more.
+    expect(performance.now() - startedMs).toBeGreaterThanOrEqual(299);
+    expect(busy.calls).toEqual(["set", "set"]);
+    // Where that is too late for the call, it ends now.
+    const full = await scripted([answer("noSpace", "", 60_000)]);
+    const failure = await failureOf(clientOf([full.address]).set("k", "v"));
+    expect(failure).toMatchObject({ reason: "noSpace", outcome: "notApplied" });
+    expect(full.calls).toEqual(["set"]);
+  });
 
   test("a write ends at once where every node says that it is no member, and goes on where one is", async () => {
     const stranger = () => scripted(Array(20).fill(answer("notMember")));
