@@ -1,6 +1,7 @@
 // Access control of a node: its file of tokens, its own token, and the rules for those who come without one, joined to
 // the listeners, the pages of operators and the connections to other nodes.
 
+import { stat } from "node:fs/promises";
 import type { Clock, Logger } from "../node/ports.js";
 import { AccessControl, type Caller } from "../services/access.js";
 import type { ServiceRoles } from "../services/access-policy.js";
@@ -50,6 +51,7 @@ export interface NodeAccessOptions {
 }
 
 const DEFAULT_RELOAD_INTERVAL_MS = 2_000;
+const READABLE_BY_ALL = 0o004;
 
 export class NodeAccess {
   readonly #control: AccessControl;
@@ -97,6 +99,7 @@ export class NodeAccess {
     const tokens = await open(access.tokensFile, "file of tokens", parseTokens, (table) =>
       control?.replaceTokens(table),
     );
+    if (access.peerTokenFile !== undefined) await warnIfReadable(access.peerTokenFile, logger);
     const peerToken = await open(access.peerTokenFile, "file of the peer token", parseTokenFile, () => {});
     control = new AccessControl({
       tokens: tokens?.current,
@@ -161,6 +164,16 @@ export class NodeAccess {
     const isLocal = isLoopback(remoteAddress) && (host === undefined || isLocalName(host));
     return { remoteAddress, isLocal, isCertified, isPeer, authorization };
   }
+}
+
+/** The file of tokens holds hashes; this one holds what lets everybody in who reads it. */
+async function warnIfReadable(path: string, logger: Logger): Promise<void> {
+  const { mode } = await stat(path).catch(() => ({ mode: 0 }));
+  if ((mode & READABLE_BY_ALL) === 0) return;
+  logger.warn(
+    { file: path },
+    "everybody on this machine can read the peer token: take their permission away",
+  );
 }
 
 /** Whether a Host header, with or without a port, names this machine from within. */

@@ -1,7 +1,7 @@
 // Access control end to end: real nodes, and every way to reach them. Nobody gets around the tokens by choosing another
 // protocol; nodes know each other by token or certificate; what a follower forwards is judged again by the leader.
 
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -65,7 +65,7 @@ function accessFiles(entries: Iterable<TokenEntry> = made.values()) {
   const [tokensFile, peerTokenFile] = [join(dir, "tokens.toml"), join(dir, "peer.token")];
   const write = (text: string) => writeFileSync(tokensFile, text);
   write(textOf(entries));
-  writeFileSync(peerTokenFile, `${tokenOf("peer")}\n`);
+  writeFileSync(peerTokenFile, `${tokenOf("peer")}\n`, { mode: 0o600 });
   return { access: { tokensFile, peerTokenFile }, write };
 }
 
@@ -473,6 +473,19 @@ describe("a node does not start", () => {
   ])("%s", async (_, overrides, message) => {
     await expect(start(overrides())).rejects.toThrow(message);
   });
+});
+
+test("a node warns of what makes its tokens worth less", async () => {
+  const logger = new RecordingLogger();
+  const files = accessFiles([...made.values()].filter(({ name }) => name !== "a-peer"));
+  chmodSync(files.access.peerTokenFile, 0o644);
+  await startOne({ logger, access: { ...files.access, anonymous: true } });
+  const warnings = logger.lines.filter(({ level }) => level === "warn").map(({ message }) => message);
+  expect(warnings).toEqual([
+    expect.stringMatching(/everybody on this machine can read the peer token/),
+    expect.stringMatching(/anonymous callers may do everything/),
+    expect.stringMatching(/not among its own tokens with the role peer/),
+  ]);
 });
 
 describe("a watched file", () => {
