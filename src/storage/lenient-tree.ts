@@ -1,24 +1,25 @@
 // Reads the records of one B+tree of an LMDB file and goes on past whatever is damaged in it: for tools that look at
 // a file. A node believes nothing before lmdb-verify.ts has found the whole file intact.
 
+import { type LmdbFile, readPlainTreeInfo, TREE_INFO_BYTES, type TreeInfo } from "./lmdb-file.js";
 import {
-  type LmdbFile,
+  BIG_DATA_FLAG,
+  BRANCH_FLAG,
+  childPage,
+  LEAF_FLAG,
+  MAX_TREE_DEPTH,
+  NODE_HEADER_BYTES,
+  nodeFlags,
+  nodeKeyBytes,
+  nodeOffset,
+  nodeValueBytes,
+  OVERFLOW_FLAG,
+  OVERFLOW_REFERENCE_BYTES,
   overflowPageCount,
   PAGE_HEADER_BYTES,
-  readPlainTreeInfo,
-  TREE_INFO_BYTES,
-  type TreeInfo,
-} from "./lmdb-file.js";
+  SUB_TREE_FLAG,
+} from "./lmdb-page.js";
 import { PageSet } from "./page-set.js";
-
-const BRANCH_FLAG = 0x01;
-const LEAF_FLAG = 0x02;
-const OVERFLOW_FLAG = 0x04;
-const NODE_HEADER_BYTES = 8;
-const BIG_DATA_FLAG = 0x01;
-const SUB_TREE_FLAG = 0x02;
-const OVERFLOW_REFERENCE_BYTES = 24;
-const MAX_DEPTH = 32;
 
 /** What was found, in key order. The buffers are only valid until the next item is asked for. */
 export type TreeItem =
@@ -49,7 +50,7 @@ interface Walk {
 
 function* walk(walking: Walk, number: number, depth: number): Generator<TreeItem> {
   const place = `page ${number}`;
-  if (depth >= MAX_DEPTH) return yield damage(place, "the tree is deeper than any tree can be");
+  if (depth >= MAX_TREE_DEPTH) return yield damage(place, "the tree is deeper than any tree can be");
   const page = readPage(walking, number, 1);
   if (typeof page === "string") return yield damage(place, page);
   const flags = page.readUInt16LE(18);
@@ -66,7 +67,7 @@ function* walk(walking: Walk, number: number, depth: number): Generator<TreeItem
     if (node === undefined || key === undefined) yield damage(place, `node ${at} reaches beyond the page`);
     else if (flags === LEAF_FLAG) yield readLeafNode(walking, page, node, key, place);
     else if (isWanted(walking.span, at === 0 ? undefined : key, nextKey(page, at, count))) {
-      yield* walk(walking, childOf(page, node), depth + 1);
+      yield* walk(walking, childPage(page, node), depth + 1);
     }
   }
 }
@@ -85,9 +86,9 @@ function readPage({ file, seen }: Walk, number: number, count: number): Buffer |
 }
 
 function readLeafNode(walking: Walk, page: Buffer, node: number, key: Buffer, place: string): TreeItem {
-  const flags = page.readUInt16LE(node + 4);
+  const flags = nodeFlags(page, node);
   const valueAt = node + NODE_HEADER_BYTES + key.length;
-  const valueBytes = page.readUInt16LE(node) + page.readUInt16LE(node + 2) * 0x1_0000;
+  const valueBytes = nodeValueBytes(page, node);
   const inPage = flags === BIG_DATA_FLAG ? OVERFLOW_REFERENCE_BYTES : valueBytes;
   if (valueAt + inPage > page.length) return damage(nameOf(key), "its value reaches beyond the page");
   if (flags === 0) return { kind: "value", key, value: page.subarray(valueAt, valueAt + valueBytes) };
@@ -118,27 +119,19 @@ function readOverflow(walking: Walk, page: Buffer, at: number, valueBytes: numbe
 }
 
 function nodeAt(page: Buffer, at: number): number | undefined {
-  const node = page.readUInt16LE(PAGE_HEADER_BYTES + 2 * at) + PAGE_HEADER_BYTES;
+  const node = nodeOffset(page, at);
   return node + NODE_HEADER_BYTES <= page.length ? node : undefined;
 }
 
 function keyAt(page: Buffer, node: number): Buffer | undefined {
   const start = node + NODE_HEADER_BYTES;
-  const end = start + page.readUInt16LE(node + 6);
+  const end = start + nodeKeyBytes(page, node);
   return end <= page.length ? page.subarray(start, end) : undefined;
 }
 
 function nextKey(page: Buffer, at: number, count: number): Buffer | undefined {
   const node = at + 1 < count ? nodeAt(page, at + 1) : undefined;
   return node === undefined ? undefined : keyAt(page, node);
-}
-
-function childOf(page: Buffer, node: number): number {
-  return (
-    page.readUInt16LE(node) +
-    page.readUInt16LE(node + 2) * 0x1_0000 +
-    page.readUInt16LE(node + 4) * 0x1_0000_0000
-  );
 }
 
 /** A child holds the keys from `first` on, before `next`; undefined: from the beginning, to the end. */

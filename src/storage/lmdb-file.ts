@@ -2,17 +2,16 @@
 // says about itself and takes the process down when it is wrong; so it is read here before lmdb sees it.
 
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { META_FLAG, PAGE_HEADER_BYTES } from "./lmdb-page.js";
 import { REBUILD_REMEDY, StorageFault } from "./storage-fault.js";
 
-export const PAGE_HEADER_BYTES = 24;
 const MAGIC = 0xbeefc0de;
 /** The data format of lmdb-js 3.5, which stock LMDB 0.9 cannot read. */
 const DATA_VERSION = 2;
-const META_FLAG = 0x08;
-const META_PAGES = 2;
+export const META_PAGES = 2;
 const FREE_TREE_AT = PAGE_HEADER_BYTES + 24;
-const TREE_BYTES = 48;
-const LAST_PAGE_AT = FREE_TREE_AT + 2 * TREE_BYTES;
+export const TREE_INFO_BYTES = 48;
+const LAST_PAGE_AT = FREE_TREE_AT + 2 * TREE_INFO_BYTES;
 const META_END = LAST_PAGE_AT + 24;
 const MIN_PAGE_BYTES = 512;
 const MAX_PAGE_BYTES = 32_768;
@@ -149,7 +148,7 @@ export class LmdbFile {
     return {
       pageBytes,
       freeTree: readTreeInfo(bytes, FREE_TREE_AT, this.file, place),
-      mainTree: readPlainTreeInfo(bytes, FREE_TREE_AT + TREE_BYTES, this.file, place),
+      mainTree: readPlainTreeInfo(bytes, FREE_TREE_AT + TREE_INFO_BYTES, this.file, place),
       lastPage: Number(lastPage),
       transaction,
     };
@@ -179,27 +178,6 @@ export class LmdbFile {
     });
   }
 }
-
-/**
- * What the two meta pages say, when they make sense; nothing is known of the other pages.
- * @throws StorageFault `notLmdb`, `version`, `truncated` or `corrupt`
- */
-export async function inspectLmdbFile(
-  path: string,
-): Promise<{ readonly pageBytes: number; readonly lastPage: bigint; readonly transaction: bigint }> {
-  const file = LmdbFile.open(path);
-  file.close();
-  const { pageBytes, lastPage, transaction } = file.meta;
-  return { pageBytes, lastPage: BigInt(lastPage), transaction };
-}
-
-/** How many pages the value of a node takes that does not fit into a leaf. */
-export function overflowPageCount(valueBytes: number, pageBytes: number): number {
-  return Math.floor((PAGE_HEADER_BYTES - 1 + valueBytes) / pageBytes) + 1;
-}
-
-export const METADATA_PAGES = META_PAGES;
-export const TREE_INFO_BYTES = TREE_BYTES;
 
 /** The description of a tree without special keys. */
 export function readPlainTreeInfo(bytes: Buffer, at: number, file: string, place: string): TreeInfo {

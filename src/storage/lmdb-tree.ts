@@ -1,26 +1,25 @@
 // Walks one B+tree of an LMDB file and checks everything that lmdb relies on when it walks it.
 
+import { corrupt, type LmdbFile, readPlainTreeInfo, TREE_INFO_BYTES, type TreeInfo } from "./lmdb-file.js";
 import {
-  corrupt,
-  type LmdbFile,
+  BIG_DATA_FLAG,
+  BRANCH_FLAG,
+  childPage,
+  LEAF_FLAG,
+  MAX_TREE_DEPTH,
+  NODE_HEADER_BYTES,
+  nodeFlags,
+  nodeKeyBytes,
+  nodeOffset,
+  nodeValueBytes,
+  OVERFLOW_FLAG,
+  OVERFLOW_REFERENCE_BYTES,
   overflowPageCount,
   PAGE_HEADER_BYTES,
-  readPlainTreeInfo,
-  TREE_INFO_BYTES,
-  type TreeInfo,
-} from "./lmdb-file.js";
+  SUB_TREE_FLAG,
+} from "./lmdb-page.js";
 import type { PageSet } from "./page-set.js";
 
-const BRANCH_FLAG = 0x01;
-const LEAF_FLAG = 0x02;
-const OVERFLOW_FLAG = 0x04;
-const NODE_HEADER_BYTES = 8;
-const BIG_DATA_FLAG = 0x01;
-const SUB_TREE_FLAG = 0x02;
-/** Page number, transaction, count of pages. */
-const OVERFLOW_REFERENCE_BYTES = 24;
-/** Deeper than any tree of 2^64 pages. */
-const MAX_DEPTH = 32;
 /** Other work gets a turn after this many pages. */
 const PAGES_PER_TURN = 256;
 
@@ -64,7 +63,7 @@ export class TreeWalk {
       if (info.depth !== 0 || info.entries !== 0n) throw this.#corrupt("it has no root, but is not empty");
       return;
     }
-    if (info.depth < 1 || info.depth > MAX_DEPTH)
+    if (info.depth < 1 || info.depth > MAX_TREE_DEPTH)
       throw this.#corrupt(`it cannot be ${info.depth} pages deep`);
     await this.#walk(info.root, info.depth, undefined);
     const counted: [string, bigint, bigint][] = [
@@ -102,13 +101,9 @@ export class TreeWalk {
     if (count < 1) throw corrupt(this.#file.file, place, "a branch that leads nowhere");
     this.#branchPages += 1n;
     for (let at = 0; at < count; at += 1) {
-      const node = this.#nodeAt(page, at);
-      const child =
-        page.readUInt16LE(node) +
-        page.readUInt16LE(node + 2) * 0x1_0000 +
-        page.readUInt16LE(node + 4) * 0x1_0000_0000;
+      const node = nodeOffset(page, at);
       const key = at === 0 ? separator : this.#nodeKey(page, node);
-      await this.#walk(child, depth - 1, key);
+      await this.#walk(childPage(page, node), depth - 1, key);
     }
   }
 
@@ -143,7 +138,7 @@ export class TreeWalk {
     const count = lower >> 1;
     let nodeBytes = 0;
     for (let at = 0; at < count; at += 1) {
-      const offset = page.readUInt16LE(PAGE_HEADER_BYTES + 2 * at);
+      const offset = nodeOffset(page, at) - PAGE_HEADER_BYTES;
       if ((offset & 1) !== 0 || offset < upper || offset + NODE_HEADER_BYTES > space) {
         throw corrupt(this.#file.file, place, `node ${at} cannot begin at ${offset}`);
       }
@@ -158,16 +153,16 @@ export class TreeWalk {
   }
 
   #nodeSize(page: Buffer, node: number, pageFlags: number): number {
-    const keyBytes = page.readUInt16LE(node + 6);
+    const keyBytes = nodeKeyBytes(page, node);
     if (pageFlags === BRANCH_FLAG) return NODE_HEADER_BYTES + keyBytes;
-    const isBig = (page.readUInt16LE(node + 4) & BIG_DATA_FLAG) !== 0;
-    return NODE_HEADER_BYTES + keyBytes + (isBig ? OVERFLOW_REFERENCE_BYTES : this.#valueBytes(page, node));
+    const isBig = (nodeFlags(page, node) & BIG_DATA_FLAG) !== 0;
+    return NODE_HEADER_BYTES + keyBytes + (isBig ? OVERFLOW_REFERENCE_BYTES : nodeValueBytes(page, node));
   }
 
   #visitLeaf(page: Buffer, count: number, separator: Buffer | undefined, place: string): void {
     let previous = this.#lastKey;
     for (let at = 0; at < count; at += 1) {
-      const node = this.#nodeAt(page, at);
+      const node = nodeOffset(page, at);
       const key = this.#nodeKey(page, node);
       if (this.#order === "integer" && key.length !== 8) {
         throw corrupt(this.#file.file, place, `key ${at} has ${key.length} bytes, not 8`);
@@ -186,9 +181,9 @@ export class TreeWalk {
   }
 
   #visitNode(page: Buffer, node: number, key: Buffer, place: string): void {
-    const flags = page.readUInt16LE(node + 4);
+    const flags = nodeFlags(page, node);
     const valueAt = node + NODE_HEADER_BYTES + key.length;
-    const valueBytes = this.#valueBytes(page, node);
+    const valueBytes = nodeValueBytes(page, node);
     switch (flags) {
       case 0:
         this.#visitor.value(key, page.subarray(valueAt, valueAt + valueBytes));
@@ -240,17 +235,9 @@ export class TreeWalk {
     }
   }
 
-  #nodeAt(page: Buffer, at: number): number {
-    return page.readUInt16LE(PAGE_HEADER_BYTES + 2 * at) + PAGE_HEADER_BYTES;
-  }
-
   #nodeKey(page: Buffer, node: number): Buffer {
     const start = node + NODE_HEADER_BYTES;
-    return page.subarray(start, start + page.readUInt16LE(node + 6));
-  }
-
-  #valueBytes(page: Buffer, node: number): number {
-    return page.readUInt16LE(node) + page.readUInt16LE(node + 2) * 0x1_0000;
+    return page.subarray(start, start + nodeKeyBytes(page, node));
   }
 
   #compare(left: Buffer, right: Buffer): number {

@@ -1,7 +1,7 @@
 // Reads a whole LMDB file without lmdb: every page that lmdb would follow is checked before its contents are
 // believed, so that a damaged file is an error and never a crash.
 
-import { corrupt, LmdbFile, METADATA_PAGES, type TreeInfo } from "./lmdb-file.js";
+import { corrupt, LmdbFile, META_PAGES, type TreeInfo } from "./lmdb-file.js";
 import { TreeWalk } from "./lmdb-tree.js";
 import { PageSet } from "./page-set.js";
 
@@ -58,7 +58,7 @@ export async function verifyLmdbFile(
     return {
       fileBytes: file.fileBytes,
       pageBytes: meta.pageBytes,
-      usedPages: used.size + METADATA_PAGES,
+      usedPages: used.size + META_PAGES,
       freePages: free.count,
       transaction: meta.transaction,
     };
@@ -132,7 +132,7 @@ class FreePages {
 
   #add(first: bigint, count: bigint): void {
     const last = first + count - 1n;
-    if (first < BigInt(METADATA_PAGES) || last > BigInt(this.#file.meta.lastPage)) {
+    if (first < BigInt(META_PAGES) || last > BigInt(this.#file.meta.lastPage)) {
       throw this.#corrupt(`it lists pages ${first} to ${last}, which do not exist`);
     }
     this.#ranges.push({ first: Number(first), count: Number(count) });

@@ -1,6 +1,6 @@
 // Which pages of a file have been accounted for: one bit a page.
 
-import { METADATA_PAGES } from "./lmdb-file.js";
+import { META_PAGES } from "./lmdb-file.js";
 
 export class PageSet {
   readonly #bits: Uint8Array;
@@ -22,7 +22,7 @@ export class PageSet {
 
   /** Adds a page of which nothing was known yet. Returns what is wrong with it, if anything is. */
   add(page: number): string | undefined {
-    if (page < METADATA_PAGES || page > this.#lastPage) return "there is no such page";
+    if (page < META_PAGES || page > this.#lastPage) return "there is no such page";
     if (this.has(page)) return "it is used twice";
     this.#bits[page >> 3] = (this.#bits[page >> 3] ?? 0) | (1 << (page & 7));
     this.#size += 1;

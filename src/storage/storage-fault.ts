@@ -63,6 +63,8 @@ export class StorageFault extends Error {
   override readonly name = "StorageFault";
   readonly file: string;
   readonly key: string | undefined;
+  /** What is wrong, without place and advice. */
+  readonly problem: string;
 
   constructor(
     readonly code: StorageFaultCode,
@@ -75,6 +77,7 @@ export class StorageFault extends Error {
     );
     this.file = detail.file;
     this.key = detail.key;
+    this.problem = detail.problem;
   }
 }
 

@@ -90,7 +90,7 @@ class LogScan {
       return await verifyLmdbFile(this.#inspector.path, () => {}, new Map([[ENTRIES_DATABASE, () => {}]]));
     } catch (error) {
       if (!(error instanceof StorageFault)) throw error;
-      this.#add({ place: error.key ?? "the file", problem: problemOf(error) });
+      this.#add({ place: error.key ?? "the file", problem: error.problem });
       return undefined;
     }
   }
@@ -195,11 +195,4 @@ class LogScan {
     this.#problemCount += 1;
     if (this.#problems.length < MAX_PROBLEMS) this.#problems.push(problem);
   }
-}
-
-/** The fault without its place and its advice, which a report gives once. */
-function problemOf(fault: StorageFault): string {
-  const place = fault.key === undefined ? fault.file : `${fault.file}, key ${fault.key}`;
-  const [problem = fault.message] = fault.message.slice(place.length + 2).split("; ");
-  return problem;
 }

@@ -6,7 +6,7 @@ import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { LogEnvironment } from "../../src/storage/environment.js";
-import { inspectLmdbFile } from "../../src/storage/lmdb-file.js";
+import { LmdbFile } from "../../src/storage/lmdb-file.js";
 import { buildShim, NO_SHIM, readJournal, shimEnvironment } from "./power-cut.js";
 import { temporaryFolder } from "./support.js";
 
@@ -67,7 +67,9 @@ test("the log's environment is of the data format that is checked before lmdb se
   const file = `${await temporaryFolder()}/raft.mdb`;
   const environment = LogEnvironment.open(file);
   await environment.close();
-  expect((await inspectLmdbFile(file)).pageBytes).toBe(4096);
+  const opened = LmdbFile.open(file);
+  opened.close();
+  expect(opened.meta.pageBytes).toBe(4096);
 });
 
 describe("opened as the log opens it", () => {
