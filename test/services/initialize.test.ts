@@ -3,10 +3,11 @@
 
 import { join } from "node:path";
 import { createClient } from "@connectrpc/connect";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { newHardState } from "../../src/core/messages.js";
-import { RaftAdminService } from "../../src/gen/service_pb.js";
+import { KvService, RaftAdminService } from "../../src/gen/service_pb.js";
 import { birthRecord, birthSnapshot } from "../../src/node/initialize.js";
+import { startPlacementCenter } from "../../src/placement/server.js";
 import { LmdbStorage } from "../../src/storage/lmdb-storage.js";
 import { SnapshotFiles } from "../../src/storage/snapshot-files.js";
 import {
@@ -16,6 +17,7 @@ import {
   PROTOCOLS,
   refusalOf,
   startWords,
+  TICK_MS,
   temporaryFolder,
   transportTo,
 } from "./nodes.js";
@@ -64,6 +66,23 @@ test("a node alone begins, answers, and finds what it said after a restart", asy
   await second.node.leaderKnown();
   await second.node.propose(Buffer.from(" too"));
   expect(second.stateMachine.text).toBe("kept too");
+});
+
+test("a placement center begins so too, with an empty store", async () => {
+  const [at] = await addressesFor(1);
+  if (at === undefined) throw new Error("one was made");
+  const center = await startPlacementCenter({
+    id: 1n,
+    clusterId: "services",
+    dataDir: temporaryFolder(),
+    listen: at.address,
+    tickIntervalMs: TICK_MS,
+  });
+  onTestFinished(() => center.stop());
+  await createClient(RaftAdminService, transportTo(at)).initialize({ members: [at] });
+  const store = createClient(KvService, transportTo(at));
+  expect(await store.set({ key: "k", value: Buffer.from("v") })).toMatchObject({ revision: 1n });
+  expect(await store.get({ key: "k" })).toMatchObject({ found: true, createRevision: 1n });
 });
 
 test("a learner may be among the first members", async () => {
