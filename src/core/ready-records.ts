@@ -29,18 +29,18 @@ export class ReadyRecords {
     return this.#records.find((record) => record.number === number);
   }
 
-  /** Takes out all up to this number, which are durable now. */
+  /**
+   * Takes out all up to this number, which are durable now. If a snapshot comes after the last entry, it may have taken
+   * that entry away: `RaftLog.maybePersist` sees that it is not there any more.
+   */
   takeDurable(number: number): Persisted {
     let lastEntry: EntryId | undefined;
     let snapshotIndex: LogIndex | undefined;
     let selfVote: Term | undefined;
     for (let first = this.#records[0]; first && first.number <= number; first = this.#records[0]) {
       this.#records.shift();
-      if (first.snapshotIndex !== undefined) {
-        snapshotIndex = first.snapshotIndex;
-        lastEntry = undefined;
-      }
       lastEntry = first.lastEntry ?? lastEntry;
+      snapshotIndex = first.snapshotIndex ?? snapshotIndex;
       selfVote = first.selfVote ?? selfVote;
     }
     if (lastEntry !== undefined && this.#isBeingReplaced(lastEntry.index)) lastEntry = undefined;
