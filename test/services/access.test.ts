@@ -5,6 +5,8 @@ import type { DescMethod } from "@bufbuild/protobuf";
 import { Code, type ConnectError } from "@connectrpc/connect";
 import { describe, expect, test } from "vitest";
 import { Health } from "../../src/gen/grpc/health/v1/health_pb.js";
+import { ServerReflection } from "../../src/gen/grpc/reflection/v1/reflection_pb.js";
+import { ServerReflection as ServerReflectionAlpha } from "../../src/gen/grpc/reflection/v1alpha/reflection_pb.js";
 import {
   ErrorDetail_Outcome,
   KvService,
@@ -106,6 +108,12 @@ describe("what a role opens", () => {
     expect(access.judgePage("/metrics", holder(role)) === undefined).toBe(
       role === "metrics" || role === "admin",
     );
+  });
+
+  test("any of them opens reflection, under both of its names", () => {
+    for (const { method } of [ServerReflection, ServerReflectionAlpha]) {
+      expect(rolesFor(method.serverReflectionInfo)).toEqual(ACCESS_ROLES);
+    }
   });
 
   test("of a service that nobody has listed is for administrators, unless its embedder says otherwise", () => {
