@@ -57,6 +57,13 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
+test("the package brings these files along, and the documents lead to them", () => {
+  const manifest: { files: string[] } = JSON.parse(readText("package.json"));
+  expect(manifest.files).toContain("deploy");
+  for (const path of ["README.md", "docs/operations.md"])
+    expect(readText(path)).toContain("deploy/README.md)");
+});
+
 describe("every file", () => {
   test.each(files.filter((path) => path.endsWith(".yaml")))("%s is well-formed YAML", (path) => {
     expect(yamlProblems(readText(path))).toEqual([]);

@@ -2,11 +2,14 @@
 // into another cluster of three, which has every key that was acknowledged before the backup was begun.
 
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http2";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { findFreePorts } from "../../src/cli/processes/ports.js";
 import { PlacementClient } from "../../src/placement/client.js";
 import { run, start, temporaryFolder } from "./support.js";
+
+const KEYS = 1_000;
 
 interface Cluster {
   readonly addresses: readonly string[];
@@ -44,7 +47,12 @@ test("a backup that was saved under writes becomes another cluster, with every k
   const old = await newCluster("old");
   await startAll(old);
   const client = new PlacementClient({ endpoints: old.addresses, deadlineMs: 30_000 });
-  for (let key = 0; key < 200; key += 1) await client.set(`before/${key}`, `value-${key}`);
+  for (let from = 0; from < KEYS; from += 100) {
+    const keys = Array.from({ length: 100 }, (_, more) => from + more);
+    await client.txn({
+      success: keys.map((key) => ({ kind: "set", key: `before/${key}`, value: `value-${key}` })),
+    });
+  }
   let writing = true;
   let during = 0;
   const writer = (async () => {
@@ -57,7 +65,7 @@ test("a backup that was saved under writes becomes another cluster, with every k
   await writer;
   await client.close();
   expect(saved).toMatchObject({ clusterId: "old", members: [{ id: "1" }, { id: "2" }, { id: "3" }] });
-  expect(Number(saved["keys"])).toBeGreaterThanOrEqual(200);
+  expect(Number(saved["keys"])).toBeGreaterThanOrEqual(KEYS);
   expect(readdirSync(old.folder).filter((name) => name.startsWith("backup"))).toEqual(["backup"]);
 
   const again = await run(["snapshot", "save", file, "-e", everywhere]);
@@ -76,10 +84,11 @@ test("a backup that was saved under writes becomes another cluster, with every k
   }
   await startAll(fresh);
   const restored = new PlacementClient({ endpoints: fresh.addresses, deadlineMs: 30_000 });
-  for (let key = 0; key < 200; key += 1) {
-    const entry = await restored.get(`before/${key}`);
-    expect(Buffer.from(entry?.value ?? []).toString()).toBe(`value-${key}`);
+  const values = new Map<string, string>();
+  for await (const { key, value } of restored.entries({ prefix: "before/" })) {
+    values.set(key, Buffer.from(value).toString());
   }
+  for (let key = 0; key < KEYS; key += 1) expect(values.get(`before/${key}`)).toBe(`value-${key}`);
   let found = 0;
   for await (const _ of restored.entries({ prefix: "" }, { keysOnly: true })) found += 1;
   expect(String(found)).toBe(keys);
@@ -134,5 +143,26 @@ test("nobody there to save from: unavailable, and no file", async () => {
   expect(
     (await run(["snapshot", "save", join(folder, "b"), "--from", `127.0.0.1:${port}`, ...nobody])).status,
   ).toBe(4);
+  expect(readdirSync(folder)).toEqual([]);
+});
+
+test("a save that is interrupted leaves no file", async () => {
+  const folder = temporaryFolder();
+  // Accepts the call and never says a word.
+  const silent = createServer();
+  onTestFinished(() => void silent.close());
+  const port = await new Promise<number>((resolve) => {
+    silent.listen({ host: "127.0.0.1", port: 0 }, () => {
+      const address = silent.address();
+      resolve(typeof address === "object" && address !== null ? address.port : 0);
+    });
+  });
+  const asked = new Promise<void>((resolve) => {
+    silent.once("stream", () => resolve());
+  });
+  const saving = start(["snapshot", "save", join(folder, "b"), "--from", `127.0.0.1:${port}`]);
+  await asked;
+  saving.signal("SIGINT");
+  expect(await saving.finished).toMatchObject({ status: 1, stderr: expect.stringContaining("no backup") });
   expect(readdirSync(folder)).toEqual([]);
 });

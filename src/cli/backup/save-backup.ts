@@ -15,6 +15,8 @@ export interface SaveRequest {
   readonly endpoint: string | undefined;
   readonly overwrite: boolean;
   readonly deadlineMs: number;
+  /** Gives it up. */
+  readonly signal: AbortSignal;
 }
 
 export interface SavedBackup {
@@ -39,7 +41,7 @@ export async function saveBackup(
   const endpoint = request.endpoint ?? (await leaderAddress(client, request.deadlineMs));
   const partial = `${file}.partial`;
   try {
-    const info = await download(client, endpoint, partial, progress);
+    const info = await download(client, endpoint, partial, request.signal, progress);
     const contents = await verifyBackup(partial);
     if (contents.revision < least) {
       throw new CommandError(
@@ -51,6 +53,9 @@ export async function saveBackup(
     await rename(partial, file);
     await syncFolder(dirname(file));
     return { info, contents, endpoint };
+  } catch (error) {
+    if (!request.signal.aborted) throw error;
+    throw new CommandError(ExitStatus.failed, "given up: there is no backup", "interrupted");
   } finally {
     await rm(partial, { force: true });
   }
@@ -60,13 +65,14 @@ async function download(
   client: PlacementClient,
   endpoint: string,
   partial: string,
+  signal: AbortSignal,
   progress: (doneBytes: bigint, ofBytes: bigint) => void,
 ): Promise<SnapshotInfo> {
   let info: SnapshotInfo | undefined;
   const handle = await openForWriting(partial);
   try {
     const writer = new BackupWriter(handle);
-    for await (const part of client.downloadSnapshot(endpoint, { take: true })) {
+    for await (const part of client.downloadSnapshot(endpoint, { take: true, signal })) {
       if (part.kind === "info") info = part.info;
       else progress(BigInt(await writer.write(part.data)), info?.sizeBytes ?? 0n);
     }

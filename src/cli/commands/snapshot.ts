@@ -18,6 +18,7 @@ import { withClient } from "../client-session.js";
 import { atEachEndpoint } from "../each-endpoint.js";
 import { CommandError, ExitStatus } from "../exit-status.js";
 import { type Output, toJsonLine } from "../output.js";
+import { listenForStop } from "../processes/stop-signals.js";
 import { type Progress, progressOn } from "../progress.js";
 
 interface SaveOptions extends ClientOptions {
@@ -62,13 +63,13 @@ function saveCommand(output: Output): Command {
   return addClientOptions(command).action(async (file: string, options: SaveOptions) => {
     const { saveBackup } = await import("../backup/save-backup.js");
     const { from: endpoint, overwrite = false, deadlineMs } = options;
+    const stop = listenForStop();
+    const request = { file, endpoint, overwrite, deadlineMs, signal: stop.first };
     const saved = await withProgress((progress) =>
       withClient(options, (client) =>
-        saveBackup(client, { file, endpoint, overwrite, deadlineMs }, (done, of) =>
-          progress.show(`${done} of ${of} bytes received`),
-        ),
+        saveBackup(client, request, (done, of) => progress.show(`${done} of ${of} bytes received`)),
       ),
-    );
+    ).finally(() => stop.release());
     const lines =
       options.json === true
         ? [toJsonLine({ file, endpoint: saved.endpoint, ...describe(saved.info, saved.contents) })]
