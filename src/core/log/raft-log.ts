@@ -135,7 +135,7 @@ export class RaftLog {
     let low = index;
     let high = index;
     for (let stride = 1n; this.term(low) > term; stride *= 2n) {
-      high = low - 1n;
+      high = low;
       low = maxOf(low - stride, lowest);
     }
     while (low < high) {
