@@ -16,6 +16,7 @@ import {
 } from "./keys.js";
 import { verifyLmdbFile } from "./lmdb-verify.js";
 import { entryRecordProblem, entryRecordTerm, unsealRecord } from "./record-codec.js";
+import { contradictions } from "./record-consistency.js";
 import { damagedRecord, missingEntry, REBUILD_REMEDY, StorageFault } from "./storage-fault.js";
 import { TermRuns } from "./term-runs.js";
 
@@ -66,32 +67,17 @@ function readRecords(
   requireVersion(file, read(RECORD_KEYS.format));
   requireIdentity(file, decodeIdentity(read(RECORD_KEYS.identity)), identity);
   for (const key of records.keys()) {
-    requireConsistent(file, JSON.stringify(key), KNOWN_KEYS.has(key), "the key is none of this program");
+    if (!KNOWN_KEYS.has(key))
+      throw inconsistent(file, JSON.stringify(key), "the key is none of this program");
   }
   const boundary = decodePosition(read(RECORD_KEYS.boundary));
-  const first = decodeIndex(read(RECORD_KEYS.firstIndex));
-  const last = decodeIndex(read(RECORD_KEYS.lastIndex));
-  requireConsistent(
-    file,
-    RECORD_KEYS.firstIndex,
-    first === boundary.index + 1n,
-    `the first index is ${first}, but the log is compacted up to ${boundary.index}`,
-  );
-  requireConsistent(
-    file,
-    RECORD_KEYS.lastIndex,
-    last >= boundary.index,
-    `the last index is ${last}, but the log is compacted up to ${boundary.index}`,
-  );
+  const firstIndex = decodeIndex(read(RECORD_KEYS.firstIndex));
+  const lastIndex = decodeIndex(read(RECORD_KEYS.lastIndex));
   const hardState = fromBinary(HardStateSchema, read(RECORD_KEYS.hardState));
-  requireConsistent(
-    file,
-    RECORD_KEYS.hardState,
-    hardState.commit >= boundary.index && hardState.commit <= last,
-    `the commit index ${hardState.commit} lies outside of the log [${first}, ${last}]`,
-  );
+  const [contradiction] = contradictions({ boundary, firstIndex, lastIndex, hardState });
+  if (contradiction !== undefined) throw inconsistent(file, contradiction.key, contradiction.problem);
   return {
-    extent: { boundary, last },
+    extent: { boundary, last: lastIndex },
     hardState,
     membership: fromBinary(MembershipRecordSchema, read(RECORD_KEYS.confState)),
     snapshot: records.has(RECORD_KEYS.snapshot)
@@ -211,10 +197,6 @@ function requireIdentity(file: string, found: LogIdentity, expected: LogIdentity
       remedy: "point the node at its own folder, or at an empty one",
     });
   }
-}
-
-function requireConsistent(file: string, key: string, condition: boolean, problem: string): void {
-  if (!condition) throw inconsistent(file, key, problem);
 }
 
 function inconsistent(file: string, key: string, problem: string): StorageFault {

@@ -7,6 +7,7 @@ import { EntryType } from "../gen/eraftpb_pb.js";
 import type { LogInspector, LogItem, LogProblem } from "./inspect-log.js";
 import { ENTRIES_DATABASE, entryKeyName, FORMAT_VERSION, RECORD_KEYS } from "./keys.js";
 import { type LmdbFileReport, verifyLmdbFile } from "./lmdb-verify.js";
+import { contradictions } from "./record-consistency.js";
 import { StorageFault } from "./storage-fault.js";
 
 /** A run of entries of one term. */
@@ -96,32 +97,16 @@ class LogScan {
   }
 
   checkRecords(): void {
-    const { formatVersion, boundary, firstIndex, lastIndex, hardState, membership } = this.#inspector.records;
-    const check = (place: string, holds: boolean, problem: string): void => {
-      if (!holds) this.#add({ place, problem });
-    };
-    if (formatVersion !== undefined) {
-      const known = formatVersion === BigInt(FORMAT_VERSION);
-      const problem = `the log has format version ${formatVersion}, this program reads version ${FORMAT_VERSION}`;
-      check(RECORD_KEYS.format, known, problem);
+    const { records } = this.#inspector;
+    if (records.formatVersion !== undefined && records.formatVersion !== BigInt(FORMAT_VERSION)) {
+      const problem = `the log has format version ${records.formatVersion}, this program reads version ${FORMAT_VERSION}`;
+      this.#add({ place: RECORD_KEYS.format, problem });
     }
-    if (boundary === undefined) return;
-    if (firstIndex !== undefined) {
-      const problem = `the first index is ${firstIndex}, but the log is compacted up to ${boundary.index}`;
-      check(RECORD_KEYS.firstIndex, firstIndex === boundary.index + 1n, problem);
-    }
-    if (lastIndex === undefined) return;
-    const problem = `the last index is ${lastIndex}, but the log is compacted up to ${boundary.index}`;
-    check(RECORD_KEYS.lastIndex, lastIndex >= boundary.index, problem);
-    if (hardState !== undefined) {
-      const { commit } = hardState;
-      const inside = commit >= boundary.index && commit <= lastIndex;
-      const outside = `the commit index ${commit} lies outside of the log [${boundary.index + 1n}, ${lastIndex}]`;
-      check(RECORD_KEYS.hardState, inside, outside);
-    }
-    if (membership !== undefined) {
-      const late = `the membership is as of index ${membership.index}, but the log ends at ${lastIndex}`;
-      check(RECORD_KEYS.confState, membership.index <= lastIndex, late);
+    for (const { key, problem } of contradictions(records)) this.#add({ place: key, problem });
+    const { lastIndex, membership } = records;
+    if (lastIndex !== undefined && membership !== undefined && membership.index > lastIndex) {
+      const problem = `the membership is as of index ${membership.index}, but the log ends at ${lastIndex}`;
+      this.#add({ place: RECORD_KEYS.confState, problem });
     }
   }
 
