@@ -1,7 +1,7 @@
 // What one embedded node costs and gives: real processes with LMDB and real sockets on the loopback. Writes at several
 // depths, the loss of a leader, a follower that is slow, and a snapshot to a new node while writes go on.
 
-import type { Latencies, TakenOver } from "./node/calls.js";
+import type { Latencies, Memory, TakenOver } from "./node/calls.js";
 import { BenchCluster, type BenchNode, sleep, until } from "./node/cluster.js";
 import { quantile } from "./node/load.js";
 import { yardsticks } from "./node/yardsticks.js";
@@ -120,9 +120,9 @@ async function slowFollower(report: Report, note: (text: string) => void, option
     if (slow === undefined) return;
     const params = { nodes: 3, inFlight: STEADY_DEPTH, bytes: BYTES };
     await measure(leader, STEADY_DEPTH, WARM_UP_MS);
-    await leader.call("peakRss", {});
+    await leader.call("peakMemory", {});
     const undisturbed = await measure(leader, STEADY_DEPTH, seconds(options));
-    const usualRss = await leader.call("peakRss", {});
+    const usual = await leader.call("peakMemory", {});
     const throttle = startThrottling(slow);
     const disturbed = await measure(leader, STEADY_DEPTH, seconds(options));
     throttle.stop();
@@ -131,12 +131,7 @@ async function slowFollower(report: Report, note: (text: string) => void, option
     report("slow-follower-catch-up", performance.now() - startedMs, "ms", params);
     reportLatencies(report, "beside-no-slow-follower", undisturbed, params);
     reportLatencies(report, "beside-slow-follower", disturbed, params);
-    report(
-      "slow-follower-leader-rss-growth",
-      ((await leader.call("peakRss", {})) - usualRss) / MIB,
-      "MiB",
-      params,
-    );
+    reportGrowth(report, "slow-follower-leader", usual, await leader.call("peakMemory", {}), params);
   });
 }
 
@@ -173,8 +168,8 @@ async function snapshot(report: Report, note: (text: string) => void, options: O
     const undisturbed = await measure(leader, STEADY_DEPTH, seconds(options));
     note(`snapshot: ${mib} MiB to a new learner`);
     const learner = await cluster.startSpare();
-    const before = [(await leader.call("counts", {})).rssBytes, (await learner.call("counts", {})).rssBytes];
-    for (const one of [leader, learner]) await one.call("peakRss", {});
+    const nodes = { leader, learner };
+    const before = await peaks(nodes);
     await leader.call("startLoad", { inFlight: STEADY_DEPTH, bytes: BYTES });
     const startedMs = performance.now();
     await leader.call("addLearner", { id: learner.id, address: learner.address });
@@ -186,11 +181,29 @@ async function snapshot(report: Report, note: (text: string) => void, options: O
     reportLatencies(report, "without-snapshot", undisturbed, params);
     reportLatencies(report, "during-snapshot", disturbed, params);
     report("snapshot-p99-times-undisturbed", disturbed.p99Ms / undisturbed.p99Ms, "x", params);
-    for (const [at, [name, one]] of Object.entries({ leader, learner }).entries()) {
-      const growth = (await one.call("peakRss", {})) - (before[at] ?? Number.NaN);
-      report(`snapshot-${name}-rss-growth`, growth / MIB, "MiB", params);
-    }
+    const after = await peaks(nodes);
+    reportGrowth(report, "snapshot-leader", before.leader, after.leader, params);
+    reportGrowth(report, "snapshot-learner", before.learner, after.learner, params);
   });
+}
+
+async function peaks(nodes: { readonly leader: BenchNode; readonly learner: BenchNode }) {
+  const [leader, learner] = await Promise.all([
+    nodes.leader.call("peakMemory", {}),
+    nodes.learner.call("peakMemory", {}),
+  ]);
+  return { leader, learner };
+}
+
+function reportGrowth(
+  report: Report,
+  name: string,
+  before: Memory,
+  after: Memory,
+  params: Parameters<Report>[3],
+): void {
+  report(`${name}-rss-growth`, (after.rssBytes - before.rssBytes) / MIB, "MiB", params);
+  report(`${name}-own-memory-growth`, (after.ownBytes - before.ownBytes) / MIB, "MiB", params);
 }
 
 async function measure(leader: BenchNode, inFlight: number, ms: number): Promise<Latencies> {

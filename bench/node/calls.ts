@@ -12,7 +12,6 @@ export interface Latencies {
 /** Since the process started. */
 export interface Counts {
   readonly cpuSeconds: number;
-  readonly rssBytes: number;
   /** Batches of the log: one fsync each. */
   readonly fsyncs: number;
   /** Envelopes that were sent to peers. */
@@ -22,6 +21,12 @@ export interface Counts {
 export interface Position {
   readonly leads: boolean;
   readonly applied: number;
+}
+
+export interface Memory {
+  readonly rssBytes: number;
+  /** Of it, what is not a file: the log is mapped into memory, and the system takes its pages back at will. */
+  readonly ownBytes: number;
 }
 
 /** Milliseconds since the epoch: of the processes of one machine. */
@@ -37,7 +42,7 @@ export interface Calls {
   counts: { args: object; answer: Counts };
   position: { args: object; answer: Position };
   /** The highest memory use since the last call. */
-  peakRss: { args: object; answer: number };
+  peakMemory: { args: object; answer: Memory };
   /** Resolves when a proposal of this node was applied here: it leads. */
   proposeWhenLeading: { args: object; answer: TakenOver | "gaveUp" };
   giveUp: { args: object; answer: true };
