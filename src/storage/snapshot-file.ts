@@ -98,7 +98,10 @@ export async function writeFully(handle: FileHandle, data: Uint8Array, offset: n
   }
 }
 
-/** The same for the file of a snapshot. @throws StorageFault `noSpace`; a part of it may be written then */
+/** A large body must not pile up in memory: the log's next flush would wait for all of it, in many file systems. */
+const FLUSH_EVERY_BYTES = 16 * 1024 * 1024;
+
+/** The same for the file of a snapshot, flushed now and then. @throws StorageFault `noSpace`; a part of it may be written then */
 export async function writeOrSayFull(
   handle: FileHandle,
   file: string,
@@ -107,6 +110,8 @@ export async function writeOrSayFull(
 ): Promise<void> {
   try {
     await writeFully(handle, data, offset);
+    const end = offset + data.length;
+    if (Math.floor(offset / FLUSH_EVERY_BYTES) < Math.floor(end / FLUSH_EVERY_BYTES)) await handle.datasync();
   } catch (error) {
     const code = error instanceof Error && "code" in error ? error.code : undefined;
     throw code === "ENOSPC" || code === "EDQUOT" ? noRoom(file, `the disk is full (${code})`, error) : error;

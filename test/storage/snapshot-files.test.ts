@@ -2,15 +2,16 @@
 // stopped, old bodies go when nobody reads them, and nothing that comes from another node leads out of the folder.
 
 import { readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { truncate, writeFile } from "node:fs/promises";
+import { open, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { create, fromBinary } from "@bufbuild/protobuf";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { newConfState, newSnapshot } from "../../src/core/messages.js";
 import type { Snapshot, SnapshotMetadata } from "../../src/gen/eraftpb_pb.js";
 import { type SnapshotDescriptor, SnapshotDescriptorSchema } from "../../src/gen/records_pb.js";
 import type { SnapshotReader } from "../../src/node/ports.js";
 import { crc32, crc32ByTable } from "../../src/storage/checksum.js";
+import { writeOrSayFull } from "../../src/storage/snapshot-file.js";
 import { SnapshotFiles } from "../../src/storage/snapshot-files.js";
 import { MEMBERS, temporaryFolder } from "./support.js";
 
@@ -31,6 +32,17 @@ describe("making a snapshot", () => {
     const again = await SnapshotFiles.open(dir);
     expect(again.latest()).toEqual(snapshot);
     expectBytes(await readAll(await again.openRead(descriptor.snapshotId)), body);
+  });
+
+  test("a large body is flushed as it grows, so that the log's next flush does not wait for all of it", async () => {
+    const handle = await open(join(await temporaryFolder(), "body"), "w");
+    onTestFinished(() => handle.close());
+    const flush = vi.spyOn(handle, "datasync");
+    const chunk = bytes(1024 * 1024, 1);
+    for (let mib = 0; mib < 33; mib += 1) {
+      await writeOrSayFull(handle, "body", chunk, mib * chunk.length);
+    }
+    expect(flush).toHaveBeenCalledTimes(2);
   });
 
   test("an empty body is a body", async () => {
