@@ -77,6 +77,7 @@ const UNAVAILABLE: ReadonlySet<string> = new Set([
   "connectionLost",
   "noLeader",
   "notLeader",
+  "notMember",
   "proposalDropped",
   "readDropped",
   "inboxFull",

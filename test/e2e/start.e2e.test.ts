@@ -91,11 +91,12 @@ describe("one node", () => {
     });
   });
 
-  test("with --join waits to be added, and says that there is no leader", async () => {
+  test("with --join waits to be added, and says so at once", async () => {
     const { args, listen } = await newNode();
     await startNode([...args.slice(0, args.indexOf("--members")), "--join"]);
     const { status, stderr } = await run(["put", "k", "v", "-e", listen, "--deadline-ms", "1500"]);
     expect(status, stderr).toBe(4);
+    expect(stderr).toMatch(/node 1 is no member of a cluster/);
     expect((await run(["status", "-e", listen])).stdout).toMatch(/ none +\d/);
   });
 });
