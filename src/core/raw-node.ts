@@ -102,7 +102,6 @@ export class RawNode {
   /** Proposes commands that take neighbouring places in the log, all or none. `appended` names the last one's. */
   proposeBatch(proposals: readonly Proposal[]): StepOutcome {
     const message = newMessage(MessageType.MsgPropose, NO_NODE);
-    message.from = this.raft.id;
     const bytes = new EntryBytes(proposals);
     message.entries = proposals.map(({ context, data }) =>
       newEntry(EntryType.EntryNormal, 0n, 0n, bytes.own(data), bytes.own(context)),
@@ -118,7 +117,6 @@ export class RawNode {
   proposeConfChange(context: Uint8Array, change: ConfChange | ConfChangeV2): StepOutcome {
     const { entryType, data } = encodeConfChange(change);
     const message = newMessage(MessageType.MsgPropose, NO_NODE);
-    message.from = this.raft.id;
     message.entries = [newEntry(entryType, 0n, 0n, data, ownBytes(context))];
     return step(this.raft, message);
   }
@@ -159,7 +157,8 @@ export class RawNode {
   /**
    * Takes over a snapshot that no peer has sent: how a node whose log is empty begins a group while it runs. As a
    * snapshot of a leader's, it comes out of `ready()`. raft-rs: `Raft::restore`.
-   * @returns whether it replaces the log; not one that is behind what is committed, or names other members only.
+   * @returns whether it replaces the log; not one that is behind what is committed, or names other members only,
+   *   and not on a leader or candidate of its term.
    */
   restore(snapshot: Snapshot): boolean {
     const { term } = snapshotPosition(snapshot);

@@ -40,7 +40,12 @@ export type TraceEvent =
   | {
       readonly type: "snapshotIgnored";
       readonly index: LogIndex;
-      readonly because: "behindCommit" | "alreadyInLog" | "notAMember" | "malformedMembership";
+      readonly because:
+        | "behindCommit"
+        | "alreadyInLog"
+        | "notAMember"
+        | "notAFollower"
+        | "malformedMembership";
     }
   | { readonly type: "transferStarted"; readonly to: NodeId }
   | { readonly type: "transferAborted"; readonly to: NodeId };

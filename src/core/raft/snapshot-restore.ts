@@ -32,6 +32,10 @@ export function restore(raft: RaftState, received: Snapshot): boolean {
     tell(raft, { type: "snapshotIgnored", index, because: "behindCommit" });
     return false;
   }
+  if (raft.role.kind !== "follower") {
+    tell(raft, { type: "snapshotIgnored", index, because: "notAFollower" });
+    return false;
+  }
   const members = [...confState.voters, ...confState.learners, ...confState.votersOutgoing];
   if (!members.includes(raft.id)) {
     tell(raft, { type: "snapshotIgnored", index, because: "notAMember" });

@@ -48,3 +48,14 @@ test("one that names other members only, or lies behind what is committed, is no
   expect(member.act((raw) => raw.restore(newSnapshot(2n, 1n, ALONE)))).toBe(false);
   expect(member.storage.lastIndex()).toBe(3n);
 });
+
+test.each(["candidate", "leader"])("a %s does not give its log up for one of its own term", (role) => {
+  const node = new TestNode(1n, { voters: [1n, 2n] });
+  if (role === "leader") node.forceLeader();
+  else node.forceCandidate();
+  const members = newConfState({ voters: [1n, 2n] });
+  expect(node.act((raw) => raw.restore(newSnapshot(9n, node.raft.term, members)))).toBe(false);
+  expect(node.role).toBe(role);
+  expect(node.raft.log.unstable.snapshot).toBeUndefined();
+  expect(node.trace.at(-1)).toEqual({ type: "snapshotIgnored", index: 9n, because: "notAFollower" });
+});

@@ -138,6 +138,27 @@ describe("the byte limit", () => {
     expect([inflights.bytes, inflights.full()]).toEqual([60, false]);
   });
 
+  test("gives its memory back with a reset", () => {
+    const inflights = filled(100, 20n);
+    expect(inflights.bufferCapacity).toBe(32);
+    inflights.reset();
+    expect(inflights.bufferCapacity).toBe(0);
+  });
+
+  test("counts the right size for each message when a ring that has wrapped around grows", () => {
+    const inflights = new Inflights(100, NO_LIMIT);
+    const sizeOf = (index: bigint): number => 2 ** Number(index);
+    for (let index = 1n; index <= 16n; index++) inflights.add(index, sizeOf(index));
+    inflights.freeTo(5n);
+    for (let index = 17n; index <= 25n; index++) inflights.add(index, sizeOf(index));
+    for (let freed = 6n; freed <= 25n; freed++) {
+      const before = inflights.bytes;
+      inflights.freeTo(freed);
+      expect(before - inflights.bytes, `message ${freed}`).toBe(sizeOf(freed));
+    }
+    expect(inflights.bytes).toBe(0);
+  });
+
   test("is freed with the messages, each by its own size", () => {
     const inflights = new Inflights(10, 100);
     inflights.add(1n, 10);

@@ -147,6 +147,20 @@ describe("a reset", () => {
     });
     expect(progress.inflights).toMatchObject({ count: 0, bytes: 0, capacity: 2 });
   });
+
+  test("forgets that a probe or a snapshot was under way: to a new leader the peer is silent for no reason", () => {
+    const probed = given({ matched: 2n, nextIdx: 3n });
+    probed.sentEntries(1, 5);
+    const fed = given({ state: "Replicate", matched: 2n, nextIdx: 3n });
+    fed.becomeSnapshot(30n);
+    for (const progress of [probed, fed]) {
+      progress.reset(21n, 2, 100);
+      expect(progress).toMatchObject({ state: "Probe", paused: false, pendingSnapshot: NO_INDEX });
+      expect(progress.isPaused()).toBe(false);
+      progress.becomeProbe();
+      expect(progress.nextIdx).toBe(1n);
+    }
+  });
 });
 
 describe("an acknowledgement", () => {
