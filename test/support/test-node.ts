@@ -18,7 +18,7 @@ import {
   newMessage,
   newNormalEntry,
   newSnapshot,
-  RawNode,
+  type RawNode,
   type ReadState,
   type StepOutcome,
   type TraceEvent,
@@ -27,6 +27,7 @@ import { checkInvariants } from "../../src/core/raft/invariants.js";
 import type { RaftState } from "../../src/core/raft/state.js";
 import { step } from "../../src/core/raft/step.js";
 import type { Progress } from "../../src/core/tracker/progress.js";
+import { CheckedNode } from "./checked-node.js";
 
 /** What most of raft-rs's scenarios start from: no pre-vote, no check-quorum, 10 and 1 ticks, no size limits. */
 export const PLAIN: Partial<ConfigInput> = {
@@ -80,7 +81,7 @@ export class TestNode {
       ...options.config,
       id,
     };
-    this.node = new RawNode(config, this.storage);
+    this.node = new CheckedNode(config, this.storage);
     checkInvariants(this.raft);
   }
 
