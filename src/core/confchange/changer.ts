@@ -97,7 +97,8 @@ class Draft {
   outgoing: Set<NodeId>;
   readonly learners: Set<NodeId>;
   readonly learnersNext: Set<NodeId>;
-  autoLeave: boolean;
+  /** False for all but a configuration that is being entered: the others are not joint, or left. */
+  autoLeave = false;
   readonly #changes: ProgressChange[] = [];
   readonly #tracked = new Map<NodeId, boolean>();
 
@@ -108,7 +109,6 @@ class Draft {
     this.outgoing = new Set(conf.voters.outgoing);
     this.learners = new Set(conf.learners);
     this.learnersNext = new Set(conf.learnersNext);
-    this.autoLeave = conf.autoLeave;
   }
 
   applyAll(changes: readonly ConfChangeSingle[]): void {
@@ -148,7 +148,6 @@ class Draft {
       if (!this.incoming.has(id) && !this.learners.has(id)) this.#track(id, "remove");
     }
     this.outgoing = new Set();
-    this.autoLeave = false;
   }
 
   finish(): MembershipChange {

@@ -174,9 +174,14 @@ describe("the applied index", () => {
 
 describe("applying ahead of the own disk", () => {
   /** A leader whose entries 2 to 11 are committed by the others and not on its disk. */
-  function leaderAheadOfItsDisk(limit: number, setting: "configured" | "set while leading"): TestNode {
+  function leaderAheadOfItsDisk(
+    limit: number,
+    setting: "configured" | "set before" | "set while leading",
+  ): TestNode {
     const config = setting === "configured" ? { maxApplyUnpersistedLogLimit: limit } : {};
-    const leader = new TestNode(1n, { voters: [1n, 2n, 3n], autoApply: false, config }).forceLeader();
+    const leader = new TestNode(1n, { voters: [1n, 2n, 3n], autoApply: false, config });
+    if (setting === "set before") leader.act((raw) => raw.setMaxApplyUnpersistedLogLimit(limit));
+    leader.forceLeader();
     leader.settle();
     if (setting === "set while leading") leader.act((raw) => raw.setMaxApplyUnpersistedLogLimit(limit));
     for (let count = 0; count < 10; count += 1) leader.propose("x");
@@ -216,6 +221,11 @@ describe("applying ahead of the own disk", () => {
 
   test("can be configured, which raft-rs forgets at the first election (U14)", () => {
     const leader = leaderAheadOfItsDisk(3, "configured");
+    expect(range(leader.node.ready().committedEntries)).toBe("1..4");
+  });
+
+  test("can be allowed to a node that leads later", () => {
+    const leader = leaderAheadOfItsDisk(3, "set before");
     expect(range(leader.node.ready().committedEntries)).toBe("1..4");
   });
 
