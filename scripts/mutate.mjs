@@ -1,6 +1,7 @@
-// `npm run mutate [-- FILE|FOLDER ...]`: changes src/core in thousands of small ways, one at a time, and sees whether
+// `npm run mutate [-- [--again] FILE|FOLDER ...]`: changes src/core in thousands of small ways, one at a time, and sees whether
 // a test fails each time. Prints the mutants that no test noticed, and the score of each folder. With `--report` it
-// only prints the score of what was run last for each file. Ends with 1 if a survivor is not explained.
+// only prints the score of what was run last for each file; with `--again` it tries only those that were not noticed
+// then or are new. Ends with 1 if a survivor is not explained.
 
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join, relative, resolve, sep } from "node:path";
@@ -28,7 +29,9 @@ async function main(args) {
   if (args[0] === "--report") {
     return conclude(readReport());
   }
-  const targets = args.length > 0 ? args : ["src/core"];
+  const again = args[0] === "--again";
+  const named = again ? args.slice(1) : args;
+  const targets = named.length > 0 ? named : ["src/core"];
   const mutated = new Set(targets.flatMap((target) => targetFiles(target)));
   if (mutated.size === 0) return 2;
   const core = filesUnder("src/core", ".ts");
@@ -50,9 +53,10 @@ async function main(args) {
     const results = [];
     for (const file of mutated) {
       const ofFile = mutants.filter((mutant) => mutant.file === file);
+      const noticed = new Map(again ? noticedBefore(file) : []);
       // The switches of the other files would only slow the tests down.
       await bench.use(await bundle(new Map([[file, contents.get(file)]])));
-      const fresh = await runMutants(bench, ofFile);
+      const fresh = await runMutants(bench, ofFile, noticed);
       results.push(...fresh);
       writeReport(file, fresh);
       console.log(`${file}: done, ${results.length} of ${mutants.length}`);
@@ -72,14 +76,34 @@ function conclude(results) {
   return unexplained(results, explanations).length === 0 ? 0 : 1;
 }
 
-async function runMutants(bench, mutants) {
+async function runMutants(bench, mutants, noticed) {
   const results = [];
-  for (const mutant of mutants) {
-    const result = { ...mutant, ...(await bench.runMutant(mutant.id)) };
+  for (const [key, mutant] of withKeys(mutants)) {
+    const result = { ...mutant, ...(noticed.get(key) ?? (await bench.runMutant(mutant.id))) };
     results.push(result);
     if (isUnnoticed(result)) console.log(renderMutant(result));
   }
   return results;
+}
+
+/** What noticed the mutants of a file when it was run last, by their keys. */
+function noticedBefore(file) {
+  const before = readReport().filter((result) => result.file === file);
+  return withKeys(before)
+    .filter(([, result]) => !isUnnoticed(result))
+    .map(([key, { status, by, tests }]) => [key, { status, by, tests }]);
+}
+
+/** A key is the same as long as the function is: what is changed into what, for which time. */
+function withKeys(mutants) {
+  const times = new Map();
+  return mutants.map((mutant) => {
+    const { within, mutator, original, replacement } = mutant;
+    const key = JSON.stringify([within, mutator, original, replacement]);
+    const nth = (times.get(key) ?? 0) + 1;
+    times.set(key, nth);
+    return [`${key} #${nth}`, mutant];
+  });
 }
 
 /** What the last run of each file came to, so that a long job can be done in parts. */
