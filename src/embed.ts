@@ -39,6 +39,7 @@ import { reflectionRoutes } from "./services/reflection-service.js";
 import { FolderLock } from "./storage/folder-lock.js";
 import { LmdbStorage, type LmdbStorageOptions, type LmdbStorageStats } from "./storage/lmdb-storage.js";
 import { SnapshotFiles } from "./storage/snapshot-files.js";
+import { DEFAULT_SPACE_LIMITS } from "./storage/space-guard.js";
 import { makeFolderDurable } from "./storage/storage-files.js";
 import { type ConnectPeerTransport, createConnectTransport } from "./transport/connect-transport.js";
 import { listenHttp1 } from "./transport/http1-server.js";
@@ -282,7 +283,9 @@ async function start<M extends StateMachine>(
     access.writeMetrics(text);
     own?.(text);
   };
-  const scrape = () => prometheusText({ status: node.status(), metrics: metrics(), version, more });
+  const { quotaBytes } = { ...DEFAULT_SPACE_LIMITS, ...options.log?.space };
+  const scrape = () =>
+    prometheusText({ status: node.status(), metrics: metrics(), quotaBytes, version, more });
   const context: EmbedContext<M> = { node, stateMachine, calls, logger, metrics };
   const version = packageVersion();
   const diskProbe = new DiskProbe(dataDir, clock);

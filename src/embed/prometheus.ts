@@ -15,16 +15,19 @@ export const METRICS_PREFIX = "raftnode_";
 export interface PrometheusInput {
   readonly status: NodeStatus;
   readonly metrics: EmbedMetricsView;
+  /** What the log may take before new commands are refused. */
+  readonly quotaBytes: number;
   readonly version: string;
   /** What the embedder has to add. */
   readonly more?: ((text: PrometheusText) => void) | undefined;
 }
 
 /** The text of a scrape. */
-export function prometheusText({ status, metrics, version, more }: PrometheusInput): string {
+export function prometheusText({ status, metrics, quotaBytes, version, more }: PrometheusInput): string {
   const text = new PrometheusText(METRICS_PREFIX);
   text.gauge("build_info", "The version that runs.", 1, { version, node: process.version });
   writeServer(text, status, metrics.node);
+  text.gauge("server_quota_backend_bytes", "What the log may take.", quotaBytes);
   writeDisk(text, metrics.node, metrics.log);
   for (const peer of metrics.transport.peers) writePeer(text, peer);
   for (const received of metrics.transport.received) writeReceived(text, received);
