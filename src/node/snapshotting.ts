@@ -3,6 +3,7 @@
 
 import { create, fromBinary } from "@bufbuild/protobuf";
 import { InvariantViolation } from "../core/errors.js";
+import { snapshotPosition } from "../core/messages.js";
 import type { ProgressStatus } from "../core/status.js";
 import { type LogIndex, maxOf, minOf, type NodeId } from "../core/types.js";
 import { type Snapshot, type SnapshotMetadata, SnapshotMetadataSchema } from "../gen/eraftpb_pb.js";
@@ -332,10 +333,20 @@ export function isBirth(snapshot: Snapshot): boolean {
   return snapshot.metadata?.index === BIRTH_INDEX && descriptorOf(snapshot).snapshotId === "";
 }
 
-/** Opens the body of an installed snapshot; it stays while the reader is open, whatever comes after it. */
+/**
+ * Opens the body of an installed snapshot; it stays while the reader is open, whatever comes after it. One that this
+ * node made of its own state at the same position may have taken its place meanwhile, and holds the same.
+ */
 export async function openBody(snapshot: Snapshot, snapshots: SnapshotStore): Promise<SnapshotReader> {
   if (isBirth(snapshot)) return NO_BODY;
-  return snapshots.openRead(descriptorOf(snapshot).snapshotId);
+  const latest = snapshots.latest();
+  const stored = latest !== undefined && isSamePosition(latest, snapshot) ? latest : snapshot;
+  return snapshots.openRead(descriptorOf(stored).snapshotId);
+}
+
+function isSamePosition(a: Snapshot, b: Snapshot): boolean {
+  const [first, second] = [snapshotPosition(a), snapshotPosition(b)];
+  return first.index === second.index && first.term === second.term;
 }
 
 /** Replaces the state by a snapshot's body and closes that; returns the membership that came with it. */
