@@ -25,6 +25,8 @@ const CERTAIN: ReadonlySet<RaftNodeErrorCode> = new Set([
 ]);
 const ATTEMPTS = 6;
 const PATIENCE_MS = 4_000;
+/** Of one who only reads: asks again rather than wait. */
+const GLANCE_MS = 200;
 
 export interface ClientWorld {
   readonly scheduler: Scheduler;
@@ -131,30 +133,51 @@ export class Client {
     return this.write(register, this.random.chance(0.1), known);
   }
 
+  /** Reads again and again from whoever takes itself for the leader, and never waits for long. */
+  async watch(): Promise<void> {
+    const { scheduler, hosts } = this.world;
+    while (!this.#stopped) {
+      await scheduler.sleep(this.random.between(5, 60));
+      const leading = hosts().filter(({ up }) => up?.node.isLeader === true);
+      if (this.#stopped || leading.length === 0) continue;
+      await this.#readFrom(
+        this.random.pick(leading),
+        this.random.pick(this.#registers),
+        this.random.chance(0.5),
+        GLANCE_MS,
+      );
+    }
+  }
+
   async read(register: Register, lease: boolean): Promise<boolean> {
-    const { scheduler, observe } = this.world;
     for (let attempt = 0; attempt < 3; attempt += 1) {
-      const begun = this.history.point();
-      const floor = this.history.acknowledgedRevision;
       const host = this.#choose();
       if (host === undefined) return false;
-      const answer = await this.#call(host, async ({ node, machine, run }) => {
-        await node.readIndex({ deadlineMs: this.random.between(200, 2_500), lease });
-        const { revision } = machine;
-        observe({ type: "read", run, revision, floor });
-        return { held: register.read((key) => machine.get(key)), revision };
-      });
-      if (answer.kind !== "answered") {
-        this.history.count(answer.kind === "refused" ? `read ${answer.code}` : "read lost");
-        await scheduler.sleep(this.random.between(5, 100));
-        continue;
-      }
-      const { held, revision } = answer.value;
-      this.#note(register.name, held, revision);
-      this.#remember(register.name, { kind: "read", saw: held.value }, begun, true);
-      return true;
+      const deadlineMs = this.random.skewed(100, 2_500);
+      if (await this.#readFrom(host, register, lease, deadlineMs)) return true;
+      await this.world.scheduler.sleep(this.random.between(5, 100));
     }
     return false;
+  }
+
+  async #readFrom(host: Host, register: Register, lease: boolean, deadlineMs: number): Promise<boolean> {
+    const begun = this.history.point();
+    const floor = this.history.acknowledgedRevision;
+    const patienceMs = deadlineMs === GLANCE_MS ? GLANCE_MS : PATIENCE_MS;
+    const answer = await this.#call(host, patienceMs, async ({ node, machine, run }) => {
+      await node.readIndex({ deadlineMs, lease });
+      const { revision } = machine;
+      this.world.observe({ type: "read", run, revision, floor });
+      return { held: register.read((key) => machine.get(key)), revision };
+    });
+    if (answer.kind !== "answered") {
+      this.history.count(answer.kind === "refused" ? `read ${answer.code}` : "read lost");
+      return false;
+    }
+    const { held, revision } = answer.value;
+    this.#note(register.name, held, revision);
+    this.#remember(register.name, { kind: "read", saw: held.value }, begun, true);
+    return true;
   }
 
   /** With `expected`: compare-and-set. */
@@ -173,8 +196,8 @@ export class Client {
     for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
       const host = this.#choose();
       if (host === undefined) break;
-      const answer = await this.#call(host, async (up) => {
-        const deadlineMs = this.random.between(150, 2_500);
+      const answer = await this.#call(host, PATIENCE_MS, async (up) => {
+        const deadlineMs = this.random.skewed(100, 2_500);
         const applied = await up.node.propose(data, { deadlineMs, essential: deletes });
         this.#acknowledged(up, applied.index);
         return applied;
@@ -278,7 +301,7 @@ export class Client {
   }
 
   /** The call runs in the node's process, and so does not get through to one that is frozen. */
-  #call<T>(host: Host, run: (up: Up) => Promise<T>): Promise<Answer<T>> {
+  #call<T>(host: Host, patienceMs: number, run: (up: Up) => Promise<T>): Promise<Answer<T>> {
     const { scheduler } = this.world;
     return new Promise((resolve) => {
       let open = true;
@@ -288,7 +311,7 @@ export class Client {
         deadline.cancelled = true;
         scheduler.after(this.random.between(0.1, 2), undefined, () => resolve(result));
       };
-      const deadline = scheduler.after(PATIENCE_MS, undefined, () => {
+      const deadline = scheduler.after(patienceMs, undefined, () => {
         open = false;
         resolve({ kind: "lost" });
       });

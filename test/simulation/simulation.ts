@@ -91,7 +91,7 @@ class Simulation {
     this.#nemesis = new Nemesis({ ...world, operator: this.#operator }, this.#random.fork("nemesis"));
     this.#lastClient = new Client("last", world, this.#history, this.#random.fork("last client"));
     this.#clients = Array.from(
-      { length: this.#swarm.clients },
+      { length: this.#swarm.clients + this.#swarm.watchers },
       (_, at) => new Client(`client-${at + 1}`, world, this.#history, this.#random.fork(`client ${at}`)),
     );
   }
@@ -100,7 +100,7 @@ class Simulation {
     const { voters, safetyMs } = this.#swarm;
     const ids = Array.from({ length: voters }, (_, at) => BigInt(at + 1));
     for (const _ of ids) this.#addHost(ids);
-    for (const client of this.#clients) void client.work();
+    this.#clients.forEach((client, at) => void (at < this.#swarm.clients ? client.work() : client.watch()));
     void this.#nemesis.work();
     process.on("unhandledRejection", this.#thrown);
     try {

@@ -38,7 +38,7 @@ export type Fault = (typeof FAULTS)[number];
 interface Theme {
   readonly faults: readonly Fault[];
   /** Settings that it needs; the others are drawn. */
-  readonly needs?: Partial<Pick<Swarm, "voters" | "thinkMs" | "leaseReads" | "compaction">>;
+  readonly needs?: Partial<Pick<Swarm, "voters" | "thinkMs" | "leaseReads" | "watchers" | "compaction">>;
   readonly raft?: RaftOptions;
 }
 
@@ -67,8 +67,14 @@ const THEMES: readonly Theme[] = [
   // Deposed leaders that are asked to read.
   {
     faults: ["isolatedLeader", "freeze", "transfer", "crash"],
-    needs: { voters: 3, thinkMs: 40, leaseReads: true },
+    needs: { voters: 3, thinkMs: 40, leaseReads: true, watchers: 2 },
     raft: { checkQuorum: true, heartbeatTick: 1 },
+  },
+  // Answers that come when another leads already.
+  {
+    faults: ["transfer", "slowLink", "slowNetwork"],
+    needs: { voters: 3, thinkMs: 40, leaseReads: false, watchers: 2 },
+    raft: { checkQuorum: false },
   },
   // Peers that need snapshots all the time.
   {
@@ -90,6 +96,8 @@ export interface Swarm {
   readonly voters: number;
   readonly safetyMs: number;
   readonly clients: number;
+  /** Who only read, from whoever takes itself for the leader. */
+  readonly watchers: number;
   readonly keys: number;
   readonly thinkMs: number;
   readonly sessions: boolean;
@@ -155,6 +163,7 @@ export function drawSwarm(random: Random): Swarm {
       snapshots: keepsSnapshots ? "always" : "onDemand",
     },
     transactions: random.chance(0.5),
+    watchers: random.pick([0, 0, 0, 2]),
     limits: {
       maxReadysInFlight: random.pick([1, 2, 5, 128]),
       maxApplyBatchEntries: random.pick([1, 3, 1_024]),
