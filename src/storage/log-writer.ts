@@ -43,6 +43,11 @@ interface QueuedChange {
   readonly reject: (error: Error) => void;
 }
 
+interface Interlude {
+  readonly run: () => Promise<void>;
+  readonly reject: (error: Error) => void;
+}
+
 export class LogWriter {
   readonly #options: LogWriterOptions;
   readonly #garbage: Garbage;
@@ -53,9 +58,9 @@ export class LogWriter {
   #running = false;
   #failure: Error | undefined;
   #stopping = false;
-  #interlude: { readonly run: () => Promise<void>; readonly reject: (error: Error) => void } | undefined;
-  /** On their way to the disk. */
-  #batch: readonly QueuedChange[] = [];
+  #interlude: Interlude | undefined;
+  /** The batch on its way to the disk, or the interlude that runs. */
+  #underWay: readonly (QueuedChange | Interlude)[] = [];
   readonly #watchdog: WriteWatchdog;
   /** The promise of the change that was queued last. */
   #tail: Promise<void> = Promise.resolve();
@@ -152,15 +157,15 @@ export class LogWriter {
     if (this.#failure !== undefined) return;
     this.#failure = error;
     this.#watchdog.stop();
-    const waiting = [...this.#batch, ...this.#queue];
-    this.#batch = [];
+    const interlude = this.#interlude === undefined ? [] : [this.#interlude];
+    const waiting = [...this.#underWay, ...this.#queue, ...interlude];
+    this.#underWay = [];
     this.#queue = [];
+    this.#interlude = undefined;
     try {
       this.#options.onFatal(error);
     } finally {
       for (const { reject } of waiting) reject(error);
-      this.#interlude?.reject(error);
-      this.#interlude = undefined;
       this.#releaseGarbageWaiters();
       this.#releaseIdleWaiters();
     }
@@ -175,7 +180,7 @@ export class LogWriter {
   async #run(): Promise<void> {
     while (this.#failure === undefined && this.#hasWork()) {
       if (this.#interlude === undefined) await this.#writeBatch();
-      else await this.#runInterlude(this.#interlude.run);
+      else await this.#runInterlude(this.#interlude);
       // Those who were just answered write again at once: without this pause the next batch would go without them.
       if (this.#failure === undefined)
         await new Promise<void>((resolve) => this.#options.clock.soon(resolve));
@@ -185,16 +190,19 @@ export class LogWriter {
     this.#releaseIdleWaiters();
   }
 
-  async #runInterlude(run: () => Promise<void>): Promise<void> {
-    this.#watchdog.begin();
-    await run();
-    this.#watchdog.end();
+  async #runInterlude(interlude: Interlude): Promise<void> {
+    // Who is told of its end may ask for the next one at once.
     this.#interlude = undefined;
+    this.#underWay = [interlude];
+    this.#watchdog.begin();
+    await interlude.run();
+    this.#watchdog.end();
+    this.#underWay = [];
   }
 
   async #writeBatch(): Promise<void> {
     const batch = this.#takeBatch();
-    this.#batch = batch;
+    this.#underWay = batch;
     const limit = batch.length > 0 ? BUSY_GARBAGE_LIMIT : IDLE_GARBAGE_LIMIT;
     const changes = batch.map((queued) => queued.change);
     const planned = planBatch(this.#extent, changes, this.#garbage, this.#stopping ? 0 : limit);
@@ -208,7 +216,7 @@ export class LogWriter {
     }
     // Also when it was given up meanwhile: nobody may hear of a write that ends after all.
     if (this.#failure !== undefined) return;
-    this.#batch = [];
+    this.#underWay = [];
     this.#batches += 1;
     this.#extent = planned.extent;
     this.#options.onBatch?.(batch.reduce((bytes, queued) => bytes + queued.bytes, 0));

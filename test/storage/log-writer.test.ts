@@ -127,6 +127,36 @@ describe("a hard state of which only the commit index is new", () => {
   });
 });
 
+describe("what runs between two batches", () => {
+  test("may be followed by the next at once", async () => {
+    const disk = new Disk();
+    const order: string[] = [];
+    const ran = (async () => {
+      for (const name of ["first", "second", "third"]) {
+        await disk.writer.exclusively(async () => {
+          order.push(name);
+        });
+      }
+    })();
+    await disk.settle();
+    await ran;
+    expect(order).toEqual(["first", "second", "third"]);
+    expect(disk.timers).toBe(0);
+  });
+
+  test("lets nothing be written meanwhile, and is given up when it never ends", async () => {
+    const disk = new Disk();
+    const stuck = outcome(disk.writer.exclusively(() => new Promise<void>(() => {})));
+    await disk.settle();
+    const written = outcome(disk.writer.enqueue({ entries: entriesOf(1, 1, 1) }));
+    await disk.settle();
+    expect(disk.commits).toEqual([]);
+    disk.passTime(WATCHDOG_MS);
+    expect(await stuck).toMatchObject({ code: "writeStalled" });
+    expect(await written).toMatchObject({ code: "writeStalled" });
+  });
+});
+
 describe("dead keys", () => {
   test("are deleted a bounded number at a time, fewer when somebody waits", async () => {
     const garbage = new Garbage();
