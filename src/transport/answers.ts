@@ -30,9 +30,13 @@ export function answerFor(error: unknown): unknown {
     const code = error.failure === "busy" ? Code.ResourceExhausted : Code.Aborted;
     return new ConnectError(error.message, code, undefined, [detailOf(error.failure)], error);
   }
-  // The runtime's errors are known by name and code: this floor takes only types from there.
-  if (!(error instanceof Error) || error.name !== "RaftNodeError" || !("code" in error)) return error;
+  // Errors of the storage and of the runtime are known by name and code: this floor takes only types from there.
+  if (!(error instanceof Error) || !("code" in error)) return error;
   const details = [detailOf(String(error.code))];
+  if (error.name === "StorageFault" && error.code === "noSpace") {
+    return new ConnectError(error.message, Code.ResourceExhausted, undefined, details, error);
+  }
+  if (error.name !== "RaftNodeError") return error;
   switch (error.code) {
     case "inboxFull":
       return new ConnectError("the node's inbox is full: slow down", Code.ResourceExhausted, undefined, [
