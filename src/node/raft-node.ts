@@ -163,11 +163,28 @@ export class RaftNode implements AsyncDisposable {
 
   /**
    * Changes who belongs to the group. One step is taken directly, several at once through joint consensus, which
-   * raft leaves by itself; resolves when it has. Only on the leader.
-   * @throws RaftNodeError `membershipRefused`: nothing has changed, the message says why; else as `propose`.
+   * raft leaves by itself; resolves when it has. Only on the leader. One that has just been elected first waits until
+   * it has applied an entry of its own term: before that it cannot know whether another change is under way.
+   * @throws RaftNodeError `membershipRefused`: nothing has changed, the message says why; `noLeader` and `readDropped`
+   *   when a new leader was deposed meanwhile; else as `propose`.
    */
   async changeMembership(change: MembershipChange, options?: MembershipOptions): Promise<Membership> {
-    const { peers, confChanges, limits } = this.#leading();
+    this.#judgeChange(change, options);
+    const { clock } = this.#runtime;
+    const begunMs = clock.nowMs();
+    if (!this.#runtime.hasAppliedInTerm()) await this.readIndex(options);
+    const membership = this.#judgeChange(change, options);
+    const { confChanges } = this.#leading();
+    const encoded = encodeMembershipChange(change, membership, this.#requestId());
+    const waitedMs = clock.nowMs() - begunMs;
+    const deadlineMs =
+      options?.deadlineMs === undefined ? undefined : Math.max(1, options.deadlineMs - waitedMs);
+    return confChanges.submit(encoded, true, { ...options, deadlineMs });
+  }
+
+  /** The membership that it was judged by. @throws RaftNodeError `membershipRefused`, `notLeader` */
+  #judgeChange(change: MembershipChange, options: MembershipOptions | undefined): Membership {
+    const { peers, limits } = this.#leading();
     const { membership } = peers;
     const { progress = [], lastIndex } = this.#runtime.coreStatus();
     checkMembershipChange(change, {
@@ -178,8 +195,7 @@ export class RaftNode implements AsyncDisposable {
       maxLagEntries: limits.maxPromoteLagEntries,
       force: options?.force === true,
     });
-    const encoded = encodeMembershipChange(change, membership, this.#requestId());
-    return confChanges.submit(encoded, true, options);
+    return membership;
   }
 
   /**

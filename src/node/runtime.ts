@@ -243,6 +243,12 @@ export class Runtime {
     return this.#node.status();
   }
 
+  /** Of a leader: it knows of every membership change that was begun before it led. */
+  hasAppliedInTerm(): boolean {
+    const { applied, hardState } = this.#node.status();
+    return this.options.log.storage.term(applied) === hardState.term;
+  }
+
   /** @throws RaftNodeError `nodeStopped`, unless the node takes calls. */
   requireRunning(): void {
     switch (this.state) {

@@ -69,6 +69,35 @@ test("a blank node is added as a learner, catches up by a snapshot, is promoted 
   await group.stop();
 });
 
+test("a leader that has just been elected does not refuse a change, but waits until it may take one", async () => {
+  const { group, leader, followers } = await ledGroup();
+  const next = first(followers);
+  let change: Promise<Membership> | undefined;
+  next.node.on("role", ({ role }) => {
+    if (role === "leader") change = next.node.addLearner(9n, addressOf(9n), { deadlineMs: 5_000 });
+  });
+  // What the next leader has in its log when it is elected, and does not know to be committed.
+  const write = leader.node.propose(bytesOf("x"));
+  const transfer = leader.node.transferLeadership(next.id);
+  await group.settled(Promise.all([write, transfer]));
+  if (change === undefined) throw new Error("it never led");
+  expect((await done(group, change)).learners).toEqual([9n]);
+  await group.stop();
+});
+
+test("what is wrong with a change is said at once, also by a leader that may not take one yet", async () => {
+  const group = await Group.of(IDS);
+  let refusal: Promise<RaftNodeError> | undefined;
+  for (const { node } of group.stations) {
+    node.on("role", ({ role }) => {
+      if (role === "leader") refusal ??= errorOf(node.removeNode(9n));
+    });
+  }
+  await group.elect();
+  expect((await refusal)?.code).toBe("membershipRefused");
+  await group.stop();
+});
+
 test("a removed node learns of it, stays up and disturbs nobody", async () => {
   const { group, leader, followers } = await ledGroup();
   const gone = first(followers);
