@@ -15,7 +15,7 @@ export interface LeanCall {
   readonly maxResponseBytes: number;
 }
 
-/** What `callUnary` needs of a session: a stream on it. */
+/** What a lean call needs of a session: a stream on it. */
 export interface StreamSource {
   request(method: string, path: string, headers: OutgoingHttpHeaders): Promise<ClientHttp2Stream>;
   notifyResponseByteRead(stream: ClientHttp2Stream): void;
@@ -65,7 +65,8 @@ export function callUnary(source: StreamSource, clock: Clock, call: LeanCall): P
   });
 }
 
-function readAnswer(
+/** Resolves with the body of an answer with status 200. @throws as `callUnary` */
+export function readAnswer(
   source: StreamSource,
   stream: ClientHttp2Stream,
   maxResponseBytes: number,

@@ -1,22 +1,23 @@
 // Sends snapshots to peers, body and all, over sessions of their own so that nothing else waits behind them.
 
-import { create } from "@bufbuild/protobuf";
-import { createClient } from "@connectrpc/connect";
-import { createConnectTransport as createConnectClient } from "@connectrpc/connect-node";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import PQueue from "p-queue";
 import type { NodeId } from "../core/types.js";
 import type { Message } from "../gen/eraftpb_pb.js";
 import type { SnapshotDescriptor } from "../gen/records_pb.js";
 import {
-  type InstallSnapshotRequest,
   InstallSnapshotRequestSchema,
+  InstallSnapshotResponseSchema,
   PlacementCenterService,
+  SnapshotChunkSchema,
 } from "../gen/service_pb.js";
 import type { Clock, Logger, SnapshotReader, SnapshotStore } from "../node/ports.js";
 import { encodeMessages } from "./envelope.js";
 import type { FailureLog } from "./failure-log.js";
 import type { Http2Session } from "./http2-session.js";
-import { maxRequestBytes, type TransportLimits } from "./limits.js";
+import { type MessageParts, upload } from "./lean-upload.js";
+import type { TransportLimits } from "./limits.js";
 import { Pace } from "./pace.js";
 import { bodyOf } from "./snapshot-descriptor.js";
 import { StallWatch } from "./stall-watch.js";
@@ -42,6 +43,9 @@ export interface SnapshotTarget {
 
 // Between two chunks, either side may take this part of its stall limit for granted.
 const CHUNKS_PER_STALL = 8;
+const INSTALL_SNAPSHOT_PATH = `/${PlacementCenterService.typeName}/${PlacementCenterService.method.installSnapshot.name}`;
+/** An answer is a number, or an error with its details. */
+const MAX_RESPONSE_BYTES = 64 * 1024;
 
 export class SnapshotSender {
   readonly #options: SnapshotSenderOptions;
@@ -138,43 +142,33 @@ export class SnapshotSender {
   ): Promise<number> {
     const { limits, clock } = this.#options;
     const watch = new StallWatch(clock, limits.snapshotStallMs, signal);
-    const client = createClient(
-      PlacementCenterService,
-      createConnectClient({
-        baseUrl: session.authority,
-        httpVersion: "2",
-        sessionManager: session,
-        useBinaryFormat: true,
-        acceptCompression: [],
-        readMaxBytes: maxRequestBytes(limits),
-        writeMaxBytes: maxRequestBytes(limits),
-      }),
-    );
-    const callOptions = { headers: target.headers(), signal: watch.signal };
+    const install = async (messages: AsyncIterable<MessageParts>): Promise<number> => {
+      const call = {
+        path: INSTALL_SNAPSHOT_PATH,
+        headers: target.headers(),
+        maxResponseBytes: MAX_RESPONSE_BYTES,
+        signal: watch.signal,
+      };
+      const answer = fromBinary(InstallSnapshotResponseSchema, await upload(session, call, messages));
+      return Number(answer.receivedBytes);
+    };
     try {
       if (descriptor === undefined || reader === undefined) {
-        await client.installSnapshot(parts([headerPart(encoded, false)]), callOptions);
+        await install(only(headerPart(encoded, false)));
         return 0;
       }
       const size = Number(descriptor.sizeBytes);
-      const probe = await client.installSnapshot(parts([headerPart(encoded, true)]), callOptions);
-      const held = Number(probe.receivedBytes);
+      const held = await install(only(headerPart(encoded, true)));
       const from = held <= size ? held : 0;
       watch.moved();
-      const answer = await client.installSnapshot(
-        this.#body(target, encoded, reader, from, size, watch),
-        callOptions,
-      );
-      if (Number(answer.receivedBytes) !== size) {
+      const received = await install(this.#body(target, encoded, reader, from, size, watch));
+      if (received !== size) {
         throw new TransportError(
           "rejected",
-          `the peer holds ${answer.receivedBytes} of ${size} bytes of snapshot ${descriptor.snapshotId}`,
+          `the peer holds ${received} of ${size} bytes of snapshot ${descriptor.snapshotId}`,
         );
       }
       return from;
-    } catch (error) {
-      // An abort of ours reaches us as Canceled; its reason says more.
-      throw watch.signal.aborted ? watch.signal.reason : error;
     } finally {
       watch.stop();
     }
@@ -187,7 +181,7 @@ export class SnapshotSender {
     from: number,
     size: number,
     watch: StallWatch,
-  ): AsyncGenerator<InstallSnapshotRequest> {
+  ): AsyncGenerator<MessageParts> {
     const { limits } = this.#options;
     yield headerPart(encoded, false);
     const withinMs = limits.snapshotStallMs / CHUNKS_PER_STALL / limits.maxSnapshotSends;
@@ -201,9 +195,7 @@ export class SnapshotSender {
         );
       }
       await this.#pace.take(data.length, watch.signal);
-      yield create(InstallSnapshotRequestSchema, {
-        part: { case: "chunk", value: { offset: BigInt(offset), data } },
-      });
+      yield [chunkPrefix(offset, data.length), data];
       watch.moved();
       target.metrics.sent(0, data.length);
       offset += data.length;
@@ -211,10 +203,27 @@ export class SnapshotSender {
   }
 }
 
-function headerPart(message: Uint8Array, probe: boolean): InstallSnapshotRequest {
-  return create(InstallSnapshotRequestSchema, { part: { case: "header", value: { message, probe } } });
+function headerPart(message: Uint8Array, probe: boolean): MessageParts {
+  const part = { case: "header", value: { message, probe } } as const;
+  return [toBinary(InstallSnapshotRequestSchema, create(InstallSnapshotRequestSchema, { part }))];
 }
 
-async function* parts(all: readonly InstallSnapshotRequest[]): AsyncGenerator<InstallSnapshotRequest> {
-  yield* all;
+/** What an encoded `InstallSnapshotRequest` with a chunk has before the chunk's bytes, which come last. */
+export function chunkPrefix(offset: number, dataBytes: number): Uint8Array {
+  const chunk = SnapshotChunkSchema.field;
+  const head = new BinaryWriter();
+  if (offset > 0) head.tag(chunk.offset.number, WireType.Varint).uint64(offset);
+  const inner = head.tag(chunk.data.number, WireType.LengthDelimited).uint32(dataBytes).finish();
+  const outer = new BinaryWriter().tag(
+    InstallSnapshotRequestSchema.field.chunk.number,
+    WireType.LengthDelimited,
+  );
+  return outer
+    .uint32(inner.length + dataBytes)
+    .raw(inner)
+    .finish();
+}
+
+async function* only(message: MessageParts): AsyncGenerator<MessageParts> {
+  yield message;
 }
