@@ -79,7 +79,7 @@ export const DEFAULT_CONFIG: Omit<Config, "id" | "randomInt"> = Object.freeze({
   applied: 0n,
   maxSizePerMsg: MIB,
   maxInflightMsgs: 256,
-  maxInflightBytes: 64 * MIB,
+  maxInflightBytes: 8 * MIB,
   checkQuorum: true,
   preVote: true,
   minElectionTick: 0,
