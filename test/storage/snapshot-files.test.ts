@@ -9,7 +9,7 @@ import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { newConfState, newSnapshot } from "../../src/core/messages.js";
 import type { Snapshot, SnapshotMetadata } from "../../src/gen/eraftpb_pb.js";
 import { type SnapshotDescriptor, SnapshotDescriptorSchema } from "../../src/gen/records_pb.js";
-import type { SnapshotReader } from "../../src/node/ports.js";
+import type { SnapshotReader, SnapshotReceiver } from "../../src/node/ports.js";
 import { crc32, crc32ByTable } from "../../src/storage/checksum.js";
 import { writeOrSayFull } from "../../src/storage/snapshot-file.js";
 import { SnapshotFiles } from "../../src/storage/snapshot-files.js";
@@ -31,7 +31,7 @@ describe("making a snapshot", () => {
     expect(files.latest()).toEqual(snapshot);
     const again = await SnapshotFiles.open(dir);
     expect(again.latest()).toEqual(snapshot);
-    expectBytes(await readAll(await again.openRead(descriptor.snapshotId)), body);
+    expectBytes(await readAll(later(await again.openRead(descriptor.snapshotId))), body);
   });
 
   test("a large body is flushed as it grows, so that the log's next flush does not wait for all of it", async () => {
@@ -48,7 +48,7 @@ describe("making a snapshot", () => {
   test("an empty body is a body", async () => {
     const files = await SnapshotFiles.open(await temporaryFolder());
     const { snapshotId } = describeOf(await make(files, 10n, bytes(0, 1)));
-    expectBytes(await readAll(await files.openRead(snapshotId)), bytes(0, 1));
+    expectBytes(await readAll(later(await files.openRead(snapshotId))), bytes(0, 1));
   });
 
   test("that fails half way leaves nothing", async () => {
@@ -77,7 +77,7 @@ describe("making a snapshot", () => {
     const snapshot = await files.create(metadata(3n), MEMBERS, async (sink) => {
       await Promise.all(chunks.map((chunk) => sink(chunk)));
     });
-    const reader = await files.openRead(describeOf(snapshot).snapshotId);
+    const reader = later(await files.openRead(describeOf(snapshot).snapshotId));
     expect(Buffer.from(await readAll(reader))).toEqual(Buffer.concat(chunks));
   });
 });
@@ -87,7 +87,7 @@ describe("an older snapshot", () => {
     const dir = await temporaryFolder();
     const files = await SnapshotFiles.open(dir);
     const old = describeOf(await make(files, 10n, bytes(200_000, 1)));
-    const reader = await files.openRead(old.snapshotId);
+    const reader = later(await files.openRead(old.snapshotId));
     const next = describeOf(await make(files, 20n, bytes(10, 2)));
     expectBytes(await readAll(reader), bytes(200_000, 1));
     expect(readdirSync(dir)).toContain(`${old.snapshotId}.snap`);
@@ -120,17 +120,17 @@ describe("on a disk that fills up", () => {
     expect(readdirSync(dir)).toEqual([]);
     await receiver.suspend();
     disk.free += 1;
-    const begun = await files.receive(descriptor);
+    const begun = later(await files.receive(descriptor));
     await begun.write(0, body.subarray(0, 100_000));
     await begun.suspend();
     // What is there already needs no room any more.
     disk.free = KEEP + 50_000;
-    const resumed = await files.receive(descriptor);
+    const resumed = later(await files.receive(descriptor));
     expect(resumed.receivedBytes).toBe(100_000);
     await send(resumed, body);
     await resumed.finish();
     await files.install(snapshot);
-    expectBytes(await readAll(await files.openRead(descriptor.snapshotId)), body);
+    expectBytes(await readAll(later(await files.openRead(descriptor.snapshotId))), body);
   });
 
   test("a body is not made when there is no room, and given up when there is none any more", async () => {
@@ -159,7 +159,7 @@ describe("on a disk that fills up", () => {
     const part = join(files.dir, `${snapshotId}.part`);
     rmSync(part);
     symlinkSync("/dev/full", part);
-    const full = await files.receive(describeOf(snapshot));
+    const full = later(await files.receive(describeOf(snapshot)));
     await expect(full.write(0, body.subarray(0, 1000))).rejects.toMatchObject({
       code: "noSpace",
       file: part,
@@ -168,7 +168,7 @@ describe("on a disk that fills up", () => {
     expect(full.receivedBytes).toBe(0);
     await full.suspend();
     rmSync(part);
-    const again = await files.receive(describeOf(snapshot));
+    const again = later(await files.receive(describeOf(snapshot)));
     await send(again, body);
     await again.finish();
     await files.install(snapshot);
@@ -184,7 +184,7 @@ describe("receiving a snapshot", () => {
     expect(files.latest()).toBeUndefined();
     await files.install(snapshot);
     expect(files.latest()).toEqual(snapshot);
-    expectBytes(await readAll(await files.openRead(describeOf(snapshot).snapshotId)), body);
+    expectBytes(await readAll(later(await files.openRead(describeOf(snapshot).snapshotId))), body);
     const again = await SnapshotFiles.open(files.dir);
     expect(again.latest()).toEqual(snapshot);
   });
@@ -193,17 +193,17 @@ describe("receiving a snapshot", () => {
     const { files, receiver, snapshot, body } = await transfer();
     await receiver.write(0, body.subarray(0, 70_000));
     await receiver.suspend();
-    const second = await files.receive(describeOf(snapshot));
+    const second = later(await files.receive(describeOf(snapshot)));
     expect(second.receivedBytes).toBe(70_000);
     await second.write(70_000, body.subarray(70_000, 90_000));
     await second.suspend();
     const restarted = await SnapshotFiles.open(files.dir);
-    const third = await restarted.receive(describeOf(snapshot));
+    const third = later(await restarted.receive(describeOf(snapshot)));
     expect(third.receivedBytes).toBe(90_000);
     await send(third, body);
     await third.finish();
     await restarted.install(snapshot);
-    expectBytes(await readAll(await restarted.openRead(describeOf(snapshot).snapshotId)), body);
+    expectBytes(await readAll(later(await restarted.openRead(describeOf(snapshot).snapshotId))), body);
   });
 
   test("refuses chunks that do not follow, and more than was announced", async () => {
@@ -224,7 +224,7 @@ describe("receiving a snapshot", () => {
     await send(receiver, bytes(body.length, 77));
     await expect(receiver.finish()).rejects.toMatchObject({ code: "checksum" });
     expect(readdirSync(files.dir)).toEqual([]);
-    expect((await files.receive(describeOf(snapshot))).receivedBytes).toBe(0);
+    expect(later(await files.receive(describeOf(snapshot))).receivedBytes).toBe(0);
   });
 
   test("forgets a body that is finished too early", async () => {
@@ -257,7 +257,7 @@ describe("receiving a snapshot", () => {
     await send(receiver, body);
     await receiver.finish();
     for (const state of ["received", "installed"]) {
-      const again = await files.receive(describeOf(snapshot));
+      const again = later(await files.receive(describeOf(snapshot)));
       expect(again.receivedBytes, state).toBe(body.length);
       await again.finish();
       await files.install(snapshot);
@@ -279,7 +279,7 @@ describe("receiving a snapshot", () => {
     const files = await SnapshotFiles.open(dir);
     for (let at = 0; at < 6; at += 1) {
       const descriptor = create(SnapshotDescriptorSchema, { snapshotId: `s${at}`, sizeBytes: 100n });
-      const receiver = await files.receive(descriptor);
+      const receiver = later(await files.receive(descriptor));
       await receiver.write(0, bytes(10, at));
       await receiver.suspend();
     }
@@ -311,9 +311,9 @@ describe("what a crash or a bad disk leaves behind", () => {
     writeFileSync(bodyFile, Buffer.concat([readFileSync(bodyFile), Buffer.from("half a description")]));
     const restarted = await SnapshotFiles.open(files.dir);
     expect(restarted.latest()).toBeUndefined();
-    expect((await restarted.receive(describeOf(snapshot))).receivedBytes).toBe(body.length);
+    expect(later(await restarted.receive(describeOf(snapshot))).receivedBytes).toBe(body.length);
     await restarted.install(snapshot);
-    expectBytes(await readAll(await restarted.openRead(describeOf(snapshot).snapshotId)), body);
+    expectBytes(await readAll(later(await restarted.openRead(describeOf(snapshot).snapshotId))), body);
   });
 
   test("a complete file that was cut or changed is refused by name", async () => {
@@ -348,7 +348,7 @@ describe("what a crash or a bad disk leaves behind", () => {
     const changed = readFileSync(file);
     changed[100_000] = (changed[100_000] ?? 0) ^ 1;
     writeFileSync(file, changed);
-    const reader = await (await SnapshotFiles.open(dir)).openRead(snapshotId);
+    const reader = later(await (await SnapshotFiles.open(dir)).openRead(snapshotId));
     await expect(readAll(reader)).rejects.toMatchObject({ code: "checksum", file });
   });
 });
@@ -361,6 +361,12 @@ test("both ways to compute a checksum agree", () => {
   expect(crc32(Buffer.from("123456789"))).toBe(0xcbf43926);
 });
 
+/** Whatever becomes of it, its file is closed with the test. */
+function later<T extends Pick<SnapshotReader, "close"> | Pick<SnapshotReceiver, "suspend">>(file: T): T {
+  onTestFinished(() => ("close" in file ? file.close() : file.suspend()));
+  return file;
+}
+
 /** Another node's snapshot, and a receiver for it in an empty store. */
 async function transfer() {
   const body = bytes(150_000, 4);
@@ -368,7 +374,7 @@ async function transfer() {
   const snapshot = await make(sender, 30n, body);
   const dir = await temporaryFolder();
   const files = Object.assign(await SnapshotFiles.open(dir), { dir });
-  return { files, snapshot, body, receiver: await files.receive(describeOf(snapshot)) };
+  return { files, snapshot, body, receiver: later(await files.receive(describeOf(snapshot))) };
 }
 
 async function send(
