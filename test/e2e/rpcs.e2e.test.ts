@@ -2,10 +2,11 @@
 // them: an RPC that is added without a line here fails.
 
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { createClient, type Transport } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { findFreePorts } from "../../src/cli/processes/ports.js";
 import { ConfChangeType, ConfChangeV2Schema } from "../../src/gen/eraftpb_pb.js";
 import { Health, HealthCheckResponse_ServingStatus } from "../../src/gen/grpc/health/v1/health_pb.js";
@@ -15,12 +16,14 @@ import {
   KvService,
   PlacementCenterService,
   RaftAdminService,
+  RaftClientService,
   RaftMetricsService,
   Role,
 } from "../../src/gen/service_pb.js";
-import { start, temporaryFolder } from "./support.js";
+import { RunningCommand, start, temporaryFolder } from "./support.js";
 
 const CLUSTER = "rpcs";
+const EMBEDDER = fileURLToPath(new URL("embedder.mjs", import.meta.url));
 const DEADLINE_MS = 60_000;
 const bytes = (text: string) => new TextEncoder().encode(text);
 
@@ -158,7 +161,7 @@ const CALLS: Readonly<Record<string, (real: Real) => Promise<void>>> = {
   },
 };
 
-/** The placement center has no commands of an embedder's own; these are called over real sockets there. */
+/** The placement center has no commands of an embedder's own: a process of another embedder answers these. */
 const OF_OTHER_EMBEDDERS = ["RaftClientService.Write", "RaftClientService.Read"];
 
 test("the table names every RPC that there is", () => {
@@ -199,6 +202,34 @@ test("every RPC is answered by a real process", async () => {
       throw new Error(`${name}: ${String(error)}`, { cause: error });
     });
   }
+});
+
+test("commands and queries of an embedder's own are answered by its process, also after it was killed", async () => {
+  const [port = 0] = await findFreePorts("127.0.0.1", 1);
+  const folder = temporaryFolder();
+  const startEmbedder = async () => {
+    const node = new RunningCommand(process.execPath, [EMBEDDER, String(port), folder]);
+    onTestFinished(async () => {
+      node.signal("SIGKILL");
+      await node.finished;
+    });
+    await node.says(/listening/);
+    return node;
+  };
+  const call = () =>
+    createClient(
+      RaftClientService,
+      createGrpcTransport({ baseUrl: `http://127.0.0.1:${port}`, defaultTimeoutMs: DEADLINE_MS }),
+    );
+  const first = await startEmbedder();
+  const written = await call().write({ command: bytes("acknowledged") });
+  expect(Buffer.from(written.result).toString()).toBe("12");
+  first.signal("SIGKILL");
+  await first.finished;
+  await startEmbedder();
+  const read = await call().read({ query: bytes("") });
+  expect(Buffer.from(read.result).toString()).toBe("acknowledged");
+  expect(read.applied).toBeGreaterThanOrEqual(written.index);
 });
 
 /** A learner is refused as long as it lags. */
