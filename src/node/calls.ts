@@ -2,12 +2,14 @@
 
 import { RaftNodeError } from "./errors.js";
 import type { NodeMetrics } from "./metrics.js";
-import type { Cancel, Clock } from "./ports.js";
+import type { CallEnding, Cancel, Clock } from "./ports.js";
 
 /** How long a call may take. */
 export interface CallOptions {
   /** Gives the call up; what may be concluded then is written at `RaftNodeErrorCode`. */
   readonly signal?: AbortSignal | undefined;
+  /** In the place of `signal`, which is not looked at then: for callers who make very many calls. */
+  readonly ending?: CallEnding | undefined;
   /** Milliseconds from now; greater than 0. Default: `NodeLimits.defaultDeadlineMs`. */
   readonly deadlineMs?: number | undefined;
 }
@@ -40,23 +42,29 @@ export class Call<T> implements OpenCall {
   #resolve: (value: T) => void = () => {};
   #reject: (error: Error) => void = () => {};
   #settled = false;
-  #onAbort: (() => void) | undefined;
+  readonly #unlink: Cancel | undefined;
 
   constructor(
     readonly kind: CallKind,
     readonly startedMs: number,
     readonly deadlineAtMs: number,
     private readonly hooks: CallHooks,
-    private readonly signal: AbortSignal | undefined,
+    options: CallOptions | undefined,
     private readonly calls: Calls,
   ) {
     this.promise = new Promise<T>((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
     });
+    const onAbort = () => this.reject(this.hooks.aborted());
+    if (options?.ending !== undefined) {
+      this.#unlink = options.ending.onEnd(onAbort);
+      return;
+    }
+    const signal = options?.signal;
     if (signal === undefined) return;
-    this.#onAbort = () => this.reject(this.hooks.aborted());
-    signal.addEventListener("abort", this.#onAbort, { once: true });
+    signal.addEventListener("abort", onAbort, { once: true });
+    this.#unlink = () => signal.removeEventListener("abort", onAbort);
   }
 
   get settled(): boolean {
@@ -79,7 +87,7 @@ export class Call<T> implements OpenCall {
     if (this.#settled) return false;
     this.#settled = true;
     this.calls.ended(this, well);
-    if (this.#onAbort !== undefined) this.signal?.removeEventListener("abort", this.#onAbort);
+    this.#unlink?.();
     this.hooks.ended?.();
     return true;
   }
@@ -103,14 +111,14 @@ export class Calls {
     if (!(deadlineMs > 0)) {
       throw new RaftNodeError("invalidArgument", `deadlineMs must be greater than 0, is ${deadlineMs}`);
     }
-    const signal = options?.signal;
-    if (signal?.aborted === true) {
+    const { ending } = options ?? {};
+    if (ending !== undefined ? ending.hasEnded : options?.signal?.aborted === true) {
       throw new RaftNodeError("aborted", "the signal had fired before the call; nothing was done", {
-        cause: signal.reason,
+        cause: ending === undefined ? options?.signal?.reason : undefined,
       });
     }
     const startedMs = this.clock.nowMs();
-    const call = new Call<T>(kind, startedMs, startedMs + deadlineMs, hooks, signal, this);
+    const call = new Call<T>(kind, startedMs, startedMs + deadlineMs, hooks, options, this);
     this.#open.add(call);
     this.#watch(call.deadlineAtMs);
     return call;

@@ -17,6 +17,19 @@ export interface Logger {
 /** Undoes what it was returned for. Calling it twice is harmless. */
 export type Cancel = () => void;
 
+/** Tells that nobody waits for a call any more. Says what an AbortSignal says, at a fraction of its price. */
+export interface CallEnding {
+  readonly hasEnded: boolean;
+  /** Calls `listener` once, when it ends; never when it has ended already. */
+  onEnd(listener: () => void): Cancel;
+}
+
+/** What the context of a handler may offer beside connect-es's own parts, so that a small call need not pay for those. */
+export interface LeanCallParts {
+  readonly ending: CallEnding;
+  hasRequestHeader(name: string): boolean;
+}
+
 /** The only source of time in the runtime. */
 export interface Clock {
   /** Milliseconds of a clock that never goes back; the origin means nothing. */

@@ -1,8 +1,10 @@
 // How long a call may still take, from the client's deadline or the default.
 
 import { Code, ConnectError, type HandlerContext } from "@connectrpc/connect";
+import type { CallOptions } from "../node/calls.js";
 import { RaftNodeError } from "../node/errors.js";
-import type { Clock } from "../node/ports.js";
+import type { CallEnding, Clock } from "../node/ports.js";
+import { leanPartsOf } from "./lean-parts.js";
 
 export interface CallBudgetLimits {
   /** For clients that name no deadline. Default 5 s. */
@@ -20,6 +22,7 @@ const MAX_MARGIN_MS = 100;
 export class CallBudget {
   readonly deadlineMs: number;
   readonly #context: Pick<HandlerContext, "signal">;
+  readonly #ending: CallEnding | undefined;
   readonly #deadlineAtMs: number;
 
   constructor(
@@ -31,6 +34,7 @@ export class CallBudget {
     const margin = asked === undefined ? 0 : Math.min(MAX_MARGIN_MS, asked * MARGIN_SHARE);
     this.deadlineMs = Math.min((asked ?? limits.defaultDeadlineMs) - margin, limits.maxDeadlineMs);
     this.#context = context;
+    this.#ending = leanPartsOf(context)?.ending;
     this.#deadlineAtMs = clock.nowMs() + this.deadlineMs;
   }
 
@@ -48,11 +52,26 @@ export class CallBudget {
    * @throws RaftNodeError `deadlineExceeded` or `aborted` when nothing is left; the call has not begun.
    */
   options(): { readonly signal: AbortSignal; readonly deadlineMs: number } {
-    if (this.signal.aborted) throw new RaftNodeError("aborted", "the call was given up before it began");
+    const deadlineMs = this.#beginning();
+    return { signal: this.signal, deadlineMs };
+  }
+
+  /** As `options`, for calls of this project's own node alone: without a signal, where the call can do without. */
+  leanOptions(): CallOptions {
+    const deadlineMs = this.#beginning();
+    return this.#ending === undefined
+      ? { signal: this.signal, deadlineMs }
+      : { ending: this.#ending, deadlineMs };
+  }
+
+  #beginning(): number {
+    if (this.#ending?.hasEnded ?? this.signal.aborted) {
+      throw new RaftNodeError("aborted", "the call was given up before it began");
+    }
     const deadlineMs = this.remainingMs;
     if (deadlineMs <= 0)
       throw new RaftNodeError("deadlineExceeded", `no answer within ${this.deadlineMs} ms`);
-    return { signal: this.signal, deadlineMs };
+    return deadlineMs;
   }
 
   /** Puts the reason into the place of `aborted`: who has given the call up, the client, its deadline or this node? */

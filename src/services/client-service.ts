@@ -35,6 +35,7 @@ export function clientRoutes(options: ClientRoutesOptions): (router: ConnectRout
     router.service(RaftClientService, {
       write: (request, context) =>
         calls.write(context, {
+          lean: true,
           here: async (call) => create(WriteResponseSchema, await node.propose(request.command, call)),
           there: (transport, call) => createClient(RaftClientService, transport).write(request, call),
         }),

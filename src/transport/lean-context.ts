@@ -4,7 +4,9 @@
 import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import type { DescMethod, DescService } from "@bufbuild/protobuf";
 import { Code, ConnectError, type ContextValues, type HandlerContext } from "@connectrpc/connect";
+import type { CallEnding, Cancel, LeanCallParts } from "../node/ports.js";
 import { connectionValues } from "./connection.js";
+import { onAbortOf } from "./shared-signal.js";
 
 /** One for all calls: a reason that is made anew for each, stack trace included, costs more than the rest of ending it. */
 const CALL_OVER = new ConnectError("the call is over", Code.Canceled);
@@ -18,7 +20,7 @@ export interface LeanContextInit {
   readonly shutdownSignal: AbortSignal;
 }
 
-export class LeanContext implements HandlerContext {
+export class LeanContext implements HandlerContext, LeanCallParts, CallEnding {
   readonly requestMethod = "POST";
   readonly method: DescMethod;
   readonly service: DescService;
@@ -84,6 +86,29 @@ export class LeanContext implements HandlerContext {
     return this.#controller.signal;
   }
 
+  hasRequestHeader(name: string): boolean {
+    return this.#init.headers[name] !== undefined;
+  }
+
+  get ending(): CallEnding {
+    return this;
+  }
+
+  get hasEnded(): boolean {
+    const { stream, shutdownSignal } = this.#init;
+    return shutdownSignal.aborted || stream.closed || stream.destroyed;
+  }
+
+  onEnd(listener: () => void): Cancel {
+    const { stream, shutdownSignal } = this.#init;
+    const cancelShutdown = onAbortOf(shutdownSignal, listener);
+    stream.once("close", listener);
+    return () => {
+      cancelShutdown();
+      stream.off("close", listener);
+    };
+  }
+
   /** The call is over. */
   finish(reason?: unknown): void {
     this.#unlink();
@@ -102,7 +127,7 @@ export class LeanContext implements HandlerContext {
       controller.abort(new ConnectError("the operation timed out", Code.DeadlineExceeded));
     if (shutdownSignal.aborted) onShutdown();
     else if (stream.closed || stream.destroyed) onClose();
-    shutdownSignal.addEventListener("abort", onShutdown, { once: true });
+    const cancelShutdown = onAbortOf(shutdownSignal, onShutdown);
     stream.once("close", onClose);
     const remainingMs = this.timeoutMs();
     // Timers hold 31 bits; a longer deadline is none.
@@ -111,7 +136,7 @@ export class LeanContext implements HandlerContext {
         ? undefined
         : setTimeout(onTimeout, Math.max(0, remainingMs));
     this.#unlink = () => {
-      shutdownSignal.removeEventListener("abort", onShutdown);
+      cancelShutdown();
       stream.off("close", onClose);
       clearTimeout(timer);
     };

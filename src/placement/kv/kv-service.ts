@@ -86,6 +86,7 @@ export function kvRoutes(options: KvRoutesOptions): (router: ConnectRouter) => v
           checkValue(request.value, maxValueBytes);
         });
         return calls.write(context, {
+          lean: true,
           here: async (call) => {
             const { key, value, writeId } = request;
             const command = encodeSet(key, value, { ifModRevision: ifModRevisionOf(request), writeId });
@@ -98,6 +99,7 @@ export function kvRoutes(options: KvRoutesOptions): (router: ConnectRouter) => v
       delete: async (request, context) => {
         await calls.local("write", () => checkKey(request.key));
         return calls.write(context, {
+          lean: true,
           here: async (call) => {
             const command = encodeDelete(request.key, request);
             const { existed, revision, refused } = await propose(command, { ...call, essential: true });
@@ -109,6 +111,7 @@ export function kvRoutes(options: KvRoutesOptions): (router: ConnectRouter) => v
       txn: async (request, context) => {
         await calls.local("write", () => checkTxn(request, maxValueBytes));
         return calls.write(context, {
+          lean: true,
           here: async (call) => {
             const { txn } = await propose(encodeTxn(request), { ...call, essential: storesNothing(request) });
             return txn ?? create(TxnResponseSchema);
