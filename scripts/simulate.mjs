@@ -1,5 +1,6 @@
 // `npm run simulate`: builds the simulator and runs it; with `--mutants [NAME]`, once for each known bug that is put
-// back, until a seed has found it, at most `--seeds` seeds and `--minutes` minutes for each. Prints a table of them.
+// back, until a seed has found it, at most `--seeds` seeds and `--minutes` minutes for each: seeds as they are, or of the
+// directed theme that the mutant names. Prints a table of them.
 
 import { spawn } from "node:child_process";
 import { rmSync } from "node:fs";
@@ -40,10 +41,12 @@ async function withBundle(mutant, run) {
 }
 
 /** In a process of its own: a bug may well make it spin for ever. */
-function hunt(url, { seeds, minutes }) {
+function hunt(url, theme, { seeds, minutes }) {
+  const words = ["--seeds", String(seeds), "--first", "--tail", "0"];
+  if (theme !== undefined) words.push("--theme", theme);
   const start =
     `const { main } = await import(${JSON.stringify(url)});` +
-    `process.exitCode = await main(["--seeds", "${seeds}", "--first", "--tail", "0"]);`;
+    `process.exitCode = await main(${JSON.stringify(words)});`;
   const child = spawn(process.execPath, ["--input-type=module", "--eval", start], {
     stdio: ["ignore", "pipe", "inherit"],
   });
@@ -78,11 +81,11 @@ function hunt(url, { seeds, minutes }) {
 
 async function huntAll(mutants, limits) {
   let missed = 0;
-  console.log("| known bug | seeds | found by |\n| --- | ---: | --- |");
+  console.log("| known bug | theme | seeds | found by |\n| --- | --- | ---: | --- |");
   for (const mutant of mutants) {
-    const { seeds, by } = await withBundle(mutant, (url) => hunt(url, limits));
+    const { seeds, by } = await withBundle(mutant, (url) => hunt(url, mutant.theme, limits));
     if (by === undefined) missed += 1;
-    console.log(`| ${mutant.name} | ${seeds} | ${by ?? "NOT FOUND"} |`);
+    console.log(`| ${mutant.name} | ${mutant.theme ?? ""} | ${seeds} | ${by ?? "not found yet"} |`);
   }
   console.log(`${mutants.length - missed} of ${mutants.length} known bugs were found`);
   return missed === 0 ? 0 : 1;

@@ -2,6 +2,7 @@
 
 import { MUTANTS } from "./mutants.js";
 import { type Outcome, simulate } from "./simulation.js";
+import { DIRECTED_THEMES } from "./swarm.js";
 
 export { MUTANTS, simulate };
 
@@ -14,9 +15,11 @@ interface Arguments {
   readonly quiet: boolean;
   /** End with the first failure. */
   readonly first: boolean;
+  /** The directed theme that every seed follows. */
+  readonly theme: string | undefined;
 }
 
-const USAGE = `usage: npm run simulate -- [--seed N | --seeds N [--from N] | --minutes N [--from N]] [--mutants [NAME]] [--tail LINES] [--quiet] [--first]`;
+const USAGE = `usage: npm run simulate -- [--seed N | --seeds N [--from N] | --minutes N [--from N]] [--mutants [NAME]] [--theme NAME] [--tail LINES] [--quiet] [--first]`;
 
 function parse(args: readonly string[]): Arguments | string {
   let firstSeed = 1;
@@ -25,6 +28,7 @@ function parse(args: readonly string[]): Arguments | string {
   let tail = 60;
   let quiet = false;
   let first = false;
+  let theme: string | undefined;
   for (let at = 0; at < args.length; at += 1) {
     const name = args[at];
     if (name === "--quiet") {
@@ -36,6 +40,11 @@ function parse(args: readonly string[]): Arguments | string {
       continue;
     }
     at += 1;
+    if (name === "--theme") {
+      theme = args[at];
+      if (theme !== undefined && DIRECTED_THEMES[theme] !== undefined) continue;
+      return `--theme is one of: ${Object.keys(DIRECTED_THEMES).join(", ")}\n${USAGE}`;
+    }
     const value = Number(args[at]);
     if (!Number.isFinite(value) || value < 0) return `${name} needs a number\n${USAGE}`;
     if (name === "--seed") {
@@ -49,7 +58,7 @@ function parse(args: readonly string[]): Arguments | string {
     } else if (name === "--tail") tail = value;
     else return `unknown argument ${name}\n${USAGE}`;
   }
-  return { firstSeed, seeds, minutes, tail, quiet, first };
+  return { firstSeed, seeds, minutes, tail, quiet, first, theme };
 }
 
 /** The exit status: 0 when nothing was found. */
@@ -59,7 +68,7 @@ export async function main(args: readonly string[]): Promise<number> {
     console.error(parsed);
     return 2;
   }
-  const { firstSeed, seeds, minutes, tail, quiet, first } = parsed;
+  const { firstSeed, seeds, minutes, tail, quiet, first, theme } = parsed;
   const startedMs = performance.now();
   let simulatedMs = 0;
   let done = 0;
@@ -67,14 +76,14 @@ export async function main(args: readonly string[]): Promise<number> {
   const outcomes = new Map<string, number>();
   for (let seed = firstSeed; seed < firstSeed + seeds; seed += 1) {
     if (minutes > 0 && performance.now() - startedMs > minutes * 60_000) break;
-    const outcome = await simulate(seed, tail);
+    const outcome = await simulate(seed, tail, theme);
     done += 1;
     simulatedMs += outcome.simulatedMs;
     for (const [what, times] of outcome.outcomes) outcomes.set(what, (outcomes.get(what) ?? 0) + times);
     if (outcome.violation !== undefined) failed.push(seed);
     if (outcome.violation !== undefined || !quiet) console.log(lineOf(outcome));
     if (outcome.violation === undefined) continue;
-    console.log(storyOf(outcome));
+    console.log(storyOf(outcome, theme));
     if (first) break;
   }
   const wallMinutes = (performance.now() - startedMs) / 60_000;
@@ -109,12 +118,12 @@ function lineOf({
   );
 }
 
-function storyOf({ seed, violation, tail, swarm }: Outcome): string {
+function storyOf({ seed, violation, tail, swarm }: Outcome, theme: string | undefined): string {
   const { faults, ...setting } = swarm;
   return [
     ...tail,
     `settings: ${JSON.stringify({ ...setting, faults: [...faults] })}`,
     `violated: ${violation?.invariant}: ${violation?.what}`,
-    `replay: npm run simulate -- --seed ${seed}`,
+    `replay: npm run simulate -- --seed ${seed}${theme === undefined ? "" : ` --theme "${theme}"`}`,
   ].join("\n");
 }

@@ -9,6 +9,8 @@ export interface Mutant {
   /** Occurs exactly once in the file. */
   readonly find: string;
   readonly replace: string;
+  /** The directed theme that it is hunted with; without: the seeds as they are. */
+  readonly theme?: string;
 }
 
 export const MUTANTS: readonly Mutant[] = [
@@ -138,6 +140,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/core/quorum/joint.ts",
     find: 'return incoming === "won" && outgoing === "won" ? "won" : "pending";',
     replace: "return incoming;",
+    theme: "parted in joint",
   },
   {
     name: "joint configuration is never left",
@@ -152,6 +155,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/core/raft/read-index.ts",
     find: "if (alone || holdsLease(raft, leader)) {",
     replace: "if (alone || leader !== undefined) {",
+    theme: "deposed leaders",
   },
   {
     name: "read before the first commit of the term",
@@ -180,6 +184,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/node/reads.ts",
     find: "ageMs < leaseMs &&",
     replace: "leaseMs > 0 &&",
+    theme: "deposed leaders",
   },
   {
     name: "lease kept over a transfer",
@@ -187,6 +192,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/node/reads.ts",
     find: "this.#forfeited = true;",
     replace: "",
+    theme: "unseen transfers",
   },
   {
     name: "votes right after a restart",
@@ -194,6 +200,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/node/message-gate.ts",
     find: "return asksForVote && this.options.clock.nowMs() < this.options.votesFromMs;",
     replace: "return asksForVote && this.options.votesFromMs < 0;",
+    theme: "lonely voters",
   },
   {
     name: "leader's lease not honoured",
@@ -201,6 +208,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/core/raft/term-gate.ts",
     find: "if (leaderOf(raft) !== NO_NODE && raft.electionElapsed < electionTick) return true;",
     replace: "if (leaderOf(raft) !== NO_NODE && raft.electionElapsed < 1) return true;",
+    theme: "lonely voters",
   },
   {
     name: "two membership changes at once",
@@ -208,6 +216,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/core/raft/proposal.ts",
     find: 'if (pending) return "another change is not applied yet";',
     replace: "",
+    theme: "two changes",
   },
   {
     name: "membership not waited for",
@@ -257,6 +266,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/node/snapshotting.ts",
     find: "if (!this.#behindSnapshots) return stateMachine.durableIndex;",
     replace: "if (!this.#behindSnapshots) return stateMachine.appliedIndex;",
+    theme: "late states",
   },
   {
     name: "state called durable before it is",
@@ -265,13 +275,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "await this.#openStore().write(this.#overlay.beginWrite(), this.#sessions.takeDirty(), state);",
     replace:
       "this.#durableIndex = state.appliedIndex;\n      await this.#openStore().write(this.#overlay.beginWrite(), this.#sessions.takeDirty(), state);",
-  },
-  {
-    name: "compaction without the commit index",
-    why: "a commit index before the first entry: the log is refused at the next start",
-    file: "src/storage/lmdb-storage.ts",
-    find: "compaction: this.#view.boundary, hardState: this.#hardState }",
-    replace: "compaction: this.#view.boundary }",
+    theme: "late states",
   },
   {
     name: "last index not written after a cut",
@@ -293,6 +297,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/node/options.ts",
     find: "maxApplyUnpersistedLogLimit: 0,",
     replace: "maxApplyUnpersistedLogLimit: Number.POSITIVE_INFINITY,",
+    theme: "late logs",
   },
   {
     name: "proposer answered with another's result",

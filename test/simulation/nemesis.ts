@@ -1,6 +1,7 @@
 // Whatever goes wrong: draws one fault after another of those that the seed uses, and mends them all in the end.
 
 import { isVoter } from "../../src/node/membership.js";
+import { DirectedFaults } from "./directed-faults.js";
 import type { Host } from "./host.js";
 import type { Network } from "./network/network.js";
 import type { Operator } from "./operator.js";
@@ -25,11 +26,14 @@ const PLENTY_BYTES = 1e12;
 export class Nemesis {
   #stopped = false;
   readonly #used = new Set<Fault>();
+  readonly #directed: DirectedFaults;
 
   constructor(
     private readonly world: NemesisWorld,
     private readonly random: Random,
-  ) {}
+  ) {
+    this.#directed = new DirectedFaults(world, random, () => this.#stopped);
+  }
 
   get used(): ReadonlySet<Fault> {
     return this.#used;
@@ -70,6 +74,7 @@ export class Nemesis {
         hanging: false,
         failing: false,
         freeBytes: PLENTY_BYTES,
+        late: undefined,
       });
       host.start();
     }
@@ -191,6 +196,8 @@ export class Nemesis {
       case "requestSnapshot":
         operator.requestSnapshot();
         return true;
+      default:
+        return this.#directed.do(fault, host);
     }
   }
 

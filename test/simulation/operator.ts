@@ -64,6 +64,30 @@ export class Operator {
     this.#run(asked, `transfer to ${to}`, (node) => node.transferLeadership(to, { deadlineMs: 1_000 }));
   }
 
+  transferTo(leader: Host, to: bigint): void {
+    this.#run(leader, `transfer to ${to}`, (node) => node.transferLeadership(to, { deadlineMs: 1_000 }));
+  }
+
+  /** Puts a new machine in a voter's place, in one joint change. */
+  replace(leader: Host, voter: bigint): Host {
+    const host = this.#spare();
+    this.#submit(
+      leader,
+      [
+        { type: "remove", id: voter },
+        { type: "addVoter", id: host.id, address: addressOf(host.id) },
+      ],
+      true,
+    );
+    return host;
+  }
+
+  addVoter(leader: Host): Host {
+    const host = this.world.addHost();
+    this.#submit(leader, [{ type: "addVoter", id: host.id, address: addressOf(host.id) }], true);
+    return host;
+  }
+
   requestSnapshot(): void {
     const followers = this.world.hosts().filter(({ up }) => up !== undefined && !up.node.isLeader);
     if (followers.length === 0) return;

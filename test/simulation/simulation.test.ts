@@ -77,6 +77,8 @@ describe("a bug that is put back", () => {
     "second vote in a term",
     "half is a majority",
     "heartbeat carries the whole commit index",
+    "lease kept over a transfer",
+    "two membership changes at once",
   ];
 
   test.each(QUICK)(
@@ -86,7 +88,8 @@ describe("a bug that is put back", () => {
       expect(mutant).toBeDefined();
       const run = (await simulator(name.replaceAll(" ", "-"), mutant)).simulate;
       let found: Outcome | undefined;
-      for (let seed = 1; seed <= 10 && found?.violation === undefined; seed += 1) found = await run(seed);
+      for (let seed = 1; seed <= 10 && found?.violation === undefined; seed += 1)
+        found = await run(seed, 60, mutant?.theme);
       expect(found?.violation).toBeDefined();
     },
     TIMEOUT_MS,

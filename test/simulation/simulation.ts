@@ -42,9 +42,10 @@ export interface Outcome {
   readonly swarm: Swarm;
 }
 
-export async function simulate(seed: number, tailLines = 60): Promise<Outcome> {
+/** With the name of a directed theme: as if the seed followed it. */
+export async function simulate(seed: number, tailLines = 60, theme?: string): Promise<Outcome> {
   unmountAll();
-  const simulation = new Simulation(seed);
+  const simulation = new Simulation(seed, theme);
   await simulation.run();
   return simulation.outcome(tailLines);
 }
@@ -67,9 +68,12 @@ class Simulation {
   #violation: Violation | undefined;
   #undecided = 0;
 
-  constructor(readonly seed: number) {
+  constructor(
+    readonly seed: number,
+    theme: string | undefined,
+  ) {
     this.#random = new Random(seed);
-    this.#swarm = drawSwarm(this.#random.fork("swarm"));
+    this.#swarm = drawSwarm(this.#random.fork("swarm"), seed, theme);
     this.#scheduler = new Scheduler(this.#random.fork("scheduler"));
     this.#network = new Network(this.#scheduler, this.#random.fork("network"), this.#trace);
     this.#wiring = new Wiring(this.#network, this.#swarm.inEnvelopes);

@@ -3,6 +3,7 @@
 
 import type { NodeLimits, RaftOptions } from "../../src/node/options.js";
 import type { CompactionOptions } from "../../src/node/snapshotting.js";
+import type { DirectedFault } from "./directed-faults.js";
 import type { Random } from "./random.js";
 
 export const FAULTS = [
@@ -32,13 +33,13 @@ export const FAULTS = [
   "requestSnapshot",
 ] as const;
 
-export type Fault = (typeof FAULTS)[number];
+export type Fault = (typeof FAULTS)[number] | DirectedFault;
 
 /** A few faults, one soon after the other: what takes several in a row is met more often than in the great mixture. */
-interface Theme {
+export interface Theme {
   readonly faults: readonly Fault[];
   /** Settings that it needs; the others are drawn. */
-  readonly needs?: Partial<Pick<Swarm, "voters" | "thinkMs" | "leaseReads" | "watchers" | "compaction">>;
+  readonly needs?: Partial<Omit<Swarm, "faults" | "raft">>;
   readonly raft?: RaftOptions;
 }
 
@@ -89,6 +90,58 @@ const THEMES: readonly Theme[] = [
   },
 ];
 
+const LONG_LEASES = {
+  tickIntervalMs: 100,
+  electionTick: 10,
+  safetyMs: 40_000,
+  leaseReads: true,
+  watchers: 4,
+};
+const LEASES: RaftOptions = { checkQuorum: true, heartbeatTick: 1 };
+const LATE_DISKS = { voters: 3, thinkMs: 40, compaction: SHORT_LOG };
+
+/** What takes several faults at the right moment. Every seventh seed follows one of them. */
+export const DIRECTED_THEMES: Readonly<Record<string, Theme>> = {
+  "deposed leaders": {
+    faults: ["isolatedLeader"],
+    needs: { ...LONG_LEASES, voters: 3, thinkMs: 100, calmMs: 2_000 },
+    raft: LEASES,
+  },
+  "unseen transfers": {
+    faults: ["transferUnseen"],
+    needs: { ...LONG_LEASES, voters: 3, thinkMs: 100, calmMs: 2_000 },
+    raft: LEASES,
+  },
+  // Writes are few: whoever is lonely must not miss one, or it gets no votes.
+  "lonely voters": {
+    faults: ["lonelyVoter"],
+    needs: {
+      ...LONG_LEASES,
+      tickIntervalMs: 150,
+      electionTick: 7,
+      voters: 3,
+      thinkMs: 1_000,
+      clients: 2,
+      watchers: 2,
+      calmMs: 2_500,
+      safetyMs: 90_000,
+    },
+    raft: LEASES,
+  },
+  "parted in joint": {
+    faults: ["partedInJoint"],
+    needs: { voters: 3, thinkMs: 100, calmMs: 4_000, safetyMs: 40_000, leaseReads: false, electionTick: 5 },
+    raft: { skipBcastCommit: true, preVote: false },
+  },
+  "two changes": {
+    faults: ["twoChanges", "membership"],
+    needs: { voters: 3, thinkMs: 100, calmMs: 2_000, leaseReads: false, electionTick: 5 },
+    raft: { skipBcastCommit: true },
+  },
+  "late logs": { faults: ["lateLog"], needs: LATE_DISKS },
+  "late states": { faults: ["lateState"], needs: LATE_DISKS },
+};
+
 export interface Swarm {
   readonly faults: ReadonlySet<Fault>;
   /** Between two faults, on average. */
@@ -113,12 +166,15 @@ export interface Swarm {
   readonly limits: Partial<NodeLimits>;
 }
 
+const DIRECTED_EVERY = 7;
 /** A clock of the group that promises leases may run so much faster than another. */
 export const MAX_LEASE_SKEW = 0.04;
 
-export function drawSwarm(random: Random): Swarm {
+/** With the name of a directed theme: as a seed that follows it. */
+export function drawSwarm(random: Random, seed: number, directed?: string): Swarm {
   const density = random.pick([0.15, 0.4, 0.7, 1]);
-  const theme = random.chance(0.5) ? random.pick(THEMES) : undefined;
+  const drawn = random.chance(0.5) ? random.pick(THEMES) : undefined;
+  const theme = directedTheme(random, seed, directed) ?? drawn;
   const faults = new Set(theme?.faults ?? FAULTS.filter(() => random.chance(density)));
   // A state that is lost is rebuilt only where snapshots are always made, and not while space is short.
   const losesState = faults.has("lostState") || faults.has("oldState");
@@ -175,4 +231,9 @@ export function drawSwarm(random: Random): Swarm {
     ...theme?.needs,
     leaseReads,
   };
+}
+
+function directedTheme(random: Random, seed: number, name: string | undefined): Theme | undefined {
+  if (name !== undefined) return DIRECTED_THEMES[name];
+  return seed % DIRECTED_EVERY === 0 ? random.pick(Object.values(DIRECTED_THEMES)) : undefined;
 }

@@ -36,6 +36,9 @@ interface DiskHealth {
   /** Writes do not end. */
   hanging: boolean;
   freeBytes: number;
+  /** Writes of this kind take up to `lateMs` longer. */
+  late: "log" | "state" | undefined;
+  lateMs: number;
 }
 
 export class DiskError extends Error {
@@ -61,6 +64,8 @@ export class Disk {
     failing: false,
     hanging: false,
     freeBytes: PLENTY_BYTES,
+    late: undefined,
+    lateMs: 0,
   };
   /** A write has failed, or never ended: the process that asked for it may stop working. */
   hasFailed = false;
@@ -110,26 +115,40 @@ export class Disk {
   }
 
   /** Resolves when `perform` has happened and will not be undone. `tear` leaves a half of it, in a way that shows. */
-  write(what: string, perform: () => void, tear?: (random: Random) => void): Promise<void> {
+  write(
+    what: string,
+    perform: () => void,
+    tear?: (random: Random) => void,
+    kind?: "log" | "state",
+  ): Promise<void> {
     this.onUse();
     const process = this.#process;
     if (process?.alive !== true) return new Promise(() => {});
     this.#underWay.add(perform);
     return new Promise((resolve, reject) => {
-      this.#finishAfter(process, () => {
-        if (!this.#underWay.delete(perform)) return;
-        if (this.health.failing || this.health.freeBytes <= 0) {
-          this.hasFailed = true;
-          if (this.random.chance(0.5)) perform();
-          this.trace.add(this.name, `disk fails ${what}`);
-          reject(new DiskError(`the disk failed to write ${what}`));
-          return;
-        }
-        if (tear !== undefined && this.#tears(tear)) return;
-        perform();
-        resolve();
-      });
+      this.#finishAfter(
+        process,
+        () => {
+          if (!this.#underWay.delete(perform)) return;
+          if (this.health.failing || this.health.freeBytes <= 0) {
+            this.hasFailed = true;
+            if (this.random.chance(0.5)) perform();
+            this.trace.add(this.name, `disk fails ${what}`);
+            reject(new DiskError(`the disk failed to write ${what}`));
+            return;
+          }
+          if (tear !== undefined && this.#tears(tear)) return;
+          perform();
+          resolve();
+        },
+        this.#latenessOf(kind),
+      );
     });
+  }
+
+  #latenessOf(kind: "log" | "state" | undefined): number {
+    const { late, lateMs } = this.health;
+    return kind !== undefined && kind === late ? this.random.between(0, lateMs) : 0;
   }
 
   #tears(tear: (random: Random) => void): boolean {
@@ -172,9 +191,9 @@ export class Disk {
     return true;
   }
 
-  #finishAfter(process: Process, run: () => void): void {
+  #finishAfter(process: Process, run: () => void, lateMs = 0): void {
     const { fastestMs, slowestMs } = this.health;
-    this.scheduler.after(this.random.skewed(fastestMs, slowestMs), process, () => {
+    this.scheduler.after(this.random.skewed(fastestMs, slowestMs) + lateMs, process, () => {
       if (this.health.hanging) {
         this.hasFailed = true;
         this.scheduler.after(100, process, () => this.#finishAfter(process, run));

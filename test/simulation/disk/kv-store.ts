@@ -129,12 +129,17 @@ export class KvStore {
     state: KvStoreState,
   ): Promise<void> {
     const sealedState = sealRecord(STATE_KEY, toBinary(KvStoreStateSchema, state), new RecordArena());
-    return this.#disk.write(`the state as of ${state.appliedIndex}`, () => {
-      const image = this.#image();
-      for (const [key, sealed] of records) put(image.records, key, sealed);
-      for (const [key, sealed] of about) put(image.about, key, sealed);
-      put(image.about, STATE_KEY, sealedState);
-    });
+    return this.#disk.write(
+      `the state as of ${state.appliedIndex}`,
+      () => {
+        const image = this.#image();
+        for (const [key, sealed] of records) put(image.records, key, sealed);
+        for (const [key, sealed] of about) put(image.about, key, sealed);
+        put(image.about, STATE_KEY, sealedState);
+      },
+      undefined,
+      "state",
+    );
   }
 
   #image(): StoreImage {

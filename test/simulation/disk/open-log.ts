@@ -79,7 +79,12 @@ class SimulatedEnvironment {
       if (random.chance(0.5)) entries.delete(index);
       else entries.set(index, record.subarray(0, random.int(0, record.length)));
     };
-    return this.disk.write(`${encoded.length} entries`, perform, encoded.length > 0 ? tear : undefined);
+    return this.disk.write(
+      `${encoded.length} entries`,
+      perform,
+      encoded.length > 0 ? tear : undefined,
+      "log",
+    );
   }
 
   readEntries(low: LogIndex, high: LogIndex, maxBytes: number): Entry[] {
