@@ -17,6 +17,7 @@ import type { KeySpan } from "./kv-key-range.js";
 import { keyProblem } from "./kv-limits.js";
 import { type KvSessions, writeIdProblem } from "./kv-sessions.js";
 import { applyTxn, removeAt, setAt, txnProblem } from "./kv-transaction.js";
+import { encodeSetCommand } from "./kv-wire.js";
 
 export interface WriteOptions {
   /** Only if the key was last written at this revision; 0n: only if it does not exist. */
@@ -26,7 +27,7 @@ export interface WriteOptions {
 }
 
 export function encodeSet(key: string, value: Uint8Array, options: WriteOptions = {}): Uint8Array {
-  return encode({ case: "set", value: { key, value, ...condition(options) } }, options.writeId);
+  return encodeSetCommand(key, value, options.ifModRevision, options.writeId);
 }
 
 export function encodeDelete(key: string, options: WriteOptions = {}): Uint8Array {

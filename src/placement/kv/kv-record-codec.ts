@@ -1,8 +1,10 @@
 // How a record stands in LMDB: CRC-32 of key and body, then the body. The key is part of the checksum, so that a
 // record found under another key is not mistaken for a good one.
 
+import type { KvRecord } from "../../gen/records_pb.js";
 import { crc32 } from "../../storage/checksum.js";
 import { REBUILD_REMEDY, StorageFault } from "../../storage/storage-fault.js";
+import { putRecord, recordBytes } from "./kv-wire.js";
 
 const CHECKSUM_BYTES = 4;
 const ARENA_PIECE_BYTES = 64 * 1024;
@@ -30,6 +32,14 @@ export function sealRecord(key: Uint8Array, body: Uint8Array, arena: RecordArena
   const stored = arena.take(CHECKSUM_BYTES + body.length);
   stored.set(body, CHECKSUM_BYTES);
   stored.writeUInt32BE(crc32(body, crc32(key)), 0);
+  return stored;
+}
+
+/** As `sealRecord`, for a record that is encoded on the way. */
+export function sealKvRecord(key: Uint8Array, record: KvRecord, arena: RecordArena): Buffer {
+  const stored = arena.take(CHECKSUM_BYTES + recordBytes(record));
+  putRecord(stored, CHECKSUM_BYTES, record);
+  stored.writeUInt32BE(crc32(stored.subarray(CHECKSUM_BYTES), crc32(key)), 0);
   return stored;
 }
 

@@ -15,7 +15,7 @@ import { requireRoomFor } from "../../storage/storage-files.js";
 import { WriteWatchdog } from "../../storage/write-watchdog.js";
 import type { KeySpan } from "./kv-key-range.js";
 import type { KvChange } from "./kv-overlay.js";
-import { openRecord, RecordArena, sealRecord } from "./kv-record-codec.js";
+import { openRecord, RecordArena, sealKvRecord, sealRecord } from "./kv-record-codec.js";
 import type { SessionChange } from "./kv-sessions.js";
 
 const STATE_KEY = Buffer.from("state");
@@ -157,7 +157,7 @@ export class KvStore {
     const arena = new RecordArena();
     const sealed = [...changes].map(([key, change]) => {
       const keyBytes = Buffer.from(key, "utf8");
-      const value = change && sealRecord(keyBytes, toBinary(KvRecordSchema, change), arena);
+      const value = change && sealKvRecord(keyBytes, change, arena);
       return { keyBytes, value };
     });
     const sealedSessions = sessions.map(({ clientId, body }) => {
