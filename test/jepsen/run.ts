@@ -101,7 +101,7 @@ export async function runOnce(options: RunOptions): Promise<Report> {
     await serveAgain(newClient(), record);
     workOver.abort();
     await Promise.all(work);
-    const finals = await finalStates(newClient(), record);
+    const finals = await finalStates(cluster, record);
     await watchersArrive(record, finals);
     watchOver.abort();
     await Promise.all(watchers);
@@ -172,12 +172,11 @@ async function serveAgain(client: PlacementClient, record: Record): Promise<void
 }
 
 /** What each member has, asked of its own state, once all have reached the same revision. */
-async function finalStates(client: PlacementClient, record: Record): Promise<readonly FinalState[]> {
+async function finalStates(cluster: Cluster, record: Record): Promise<readonly FinalState[]> {
   const deadline = AbortSignal.timeout(CONVERGE_MS);
   for (;;) {
     try {
-      const { members } = await client.members();
-      const states = await Promise.all(members.map(({ address }) => stateOf(address)));
+      const states = await Promise.all((await currentMembers(cluster)).map(stateOf));
       const revisions = new Set(states.map(({ revision }) => revision));
       if (revisions.size === 1 || deadline.aborted) return states;
     } catch (error) {
@@ -188,6 +187,18 @@ async function finalStates(client: PlacementClient, record: Record): Promise<rea
     }
     await pause(RETRY_MS, deadline);
   }
+}
+
+/** The addresses of the members, as the one knows them that has applied most; a node that waits to be added knows nobody. */
+async function currentMembers(cluster: Cluster): Promise<readonly string[]> {
+  const views = await Promise.all(
+    cluster.running.map(async ({ address }) => {
+      const client = new PlacementClient({ endpoints: [address], deadlineMs: CALL_DEADLINE_MS });
+      return client.members().finally(() => client.close());
+    }),
+  );
+  const [newest] = views.toSorted((a, b) => Number(b.index - a.index));
+  return (newest?.members ?? []).map(({ address }) => address);
 }
 
 async function stateOf(address: string): Promise<FinalState> {
