@@ -11,6 +11,7 @@ import {
   RawNode,
   validateConfig,
 } from "../../src/core/index.js";
+import { CheckedNode } from "../support/checked-node.js";
 
 const MINIMAL: ConfigInput = { id: 1n, randomInt: (min) => min };
 
@@ -74,7 +75,7 @@ describe("the random election timeout", () => {
       ranges.add(`[${min}, ${max})`);
       return max - 1;
     };
-    const node = new RawNode(
+    const node = new CheckedNode(
       { ...MINIMAL, randomInt, ...fields },
       MemoryStorage.withConfState({ voters: [1n, 2n] }),
     );

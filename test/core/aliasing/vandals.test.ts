@@ -26,6 +26,7 @@ import {
   type StepOutcome,
 } from "../../../src/core/index.js";
 import { MessageSchema } from "../../../src/gen/eraftpb_pb.js";
+import { CheckedNode } from "../../support/checked-node.js";
 import { changeV1 } from "../../support/conf-changes.js";
 import { Network } from "../../support/network.js";
 import { Storm } from "../../support/storm.js";
@@ -217,7 +218,7 @@ describe("what the storage keeps for itself", () => {
     storage.append(kept);
     storage.setConfState(newConfState({ voters: [1n] }));
     storage.setHardState(newHardState(1n, 1n, 2n));
-    const node = new RawNode({ id: 1n, randomInt: (min) => min }, storage);
+    const node = new CheckedNode({ id: 1n, randomInt: (min) => min }, storage);
     vandalise(node.ready().committedEntries);
     expect(kept).toHaveLength(2);
   });
@@ -249,7 +250,7 @@ describe("what the storage keeps for itself", () => {
       }
     })();
     storage.setConfState(newConfState({ voters: [1n] }));
-    const node = new RawNode({ id: 1n, randomInt: (min) => min, preVote: false }, storage);
+    const node = new CheckedNode({ id: 1n, randomInt: (min) => min, preVote: false }, storage);
     node.campaign();
     Object.assign(live, { term: 1n, vote: 1n });
     expect(node.ready().hardState).toMatchObject({ term: 1n, vote: 1n });

@@ -1,8 +1,9 @@
 // Bugs in elections that raft-rs, etcd/raft or OpenRaft had or have. Each test is named after the bug and fails with it.
 
 import { describe, expect, test } from "vitest";
-import { MemoryStorage, MessageType, newConfState, newMessage, RawNode } from "../../../src/core/index.js";
+import { MemoryStorage, MessageType, newConfState, newMessage } from "../../../src/core/index.js";
 import { send } from "../../../src/core/raft/outbox.js";
+import { CheckedNode } from "../../support/checked-node.js";
 import { Network } from "../../support/network.js";
 import { ack, fromPeer, ofType } from "../../support/peer-messages.js";
 import { PLAIN, TestNode } from "../../support/test-node.js";
@@ -67,7 +68,7 @@ test("E19: every election timeout is drawn from config.randomInt and from nothin
     asked.push([min, max]);
     return draws[asked.length - 1] ?? min;
   };
-  const node = new RawNode({ ...PLAIN, id: 1n, randomInt }, storage());
+  const node = new CheckedNode({ ...PLAIN, id: 1n, randomInt }, storage());
   const fired: number[] = [];
   for (let tick = 1; tick <= 17 + 10 + 19; tick += 1) if (node.tick()) fired.push(tick);
   expect(fired).toEqual([17, 27, 46]);

@@ -12,9 +12,9 @@ import {
   newConfState,
   newHardState,
   newMessage,
-  RawNode,
 } from "../../../src/core/index.js";
 import { entriesSize } from "../../../src/core/messages.js";
+import { CheckedNode } from "../../support/checked-node.js";
 import { PLAIN, TestNode } from "../../support/test-node.js";
 import { appendOf, entriesOf, range, store } from "./support.js";
 
@@ -136,7 +136,7 @@ describe("committed entries", () => {
     storage.setHardState(newHardState(1n, 0n, 10n));
     const limit = entriesSize(entriesOf(1n, 1n, 10n)) - 1;
     const config = { ...PLAIN, id: 1n, randomInt: (min: number) => min, maxCommittedSizePerReady: limit };
-    const node = new RawNode(config, storage);
+    const node = new CheckedNode(config, storage);
     const handedOut: bigint[] = [];
     for (let round = 0; round < 4; round += 1) {
       const ready = node.ready();
